@@ -1,0 +1,39 @@
+//! The rendered files: a tree a node, each file with owner, mode and secrecy; written as a folder or a reproducible tar.
+
+use std::collections::BTreeMap;
+
+/// Every file of every node, and what belongs to the cluster as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Bundle {
+    /// One tree a node, by node name.
+    pub nodes: BTreeMap<String, Tree>,
+    /// The DNS zone of each mail domain in master-file format (RFC 1035 section 5), by domain.
+    pub zones: BTreeMap<String, String>,
+    /// The certificate of the cluster's own authority, PEM.
+    pub ca_pem: String,
+}
+
+/// The files of one node, by absolute path on the node, sorted.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    /// Absolute path on the node to file.
+    pub files: BTreeMap<String, File>,
+    /// The install script (POSIX shell): validates, keeps what it replaces, switches, enables. Run as root from the
+    /// folder that holds the unpacked tree.
+    pub install: String,
+}
+
+/// One file as it lies on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The contents, bytes as they are written.
+    pub contents: Vec<u8>,
+    /// Permission bits, e.g. `0o640`.
+    pub mode: u32,
+    /// Owning user, by name.
+    pub owner: String,
+    /// Owning group, by name.
+    pub group: String,
+    /// True if the contents must never reach a snapshot, a log or a reader other than the owner and group.
+    pub secret: bool,
+}

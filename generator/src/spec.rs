@@ -1,0 +1,231 @@
+//! The cluster description (`cluster.toml`) as strict types: an unknown key anywhere is an error.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The six databases that the cluster may replicate, in the order in which they are created.
+pub const KNOWN_DATABASES: [&str; 6] = ["amavisd", "iredadmin", "iredapd", "roundcubemail", "sogo", "vmail"];
+
+/// A whole cluster, as the operator describes it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Identity of the cluster.
+    pub cluster: Identity,
+    /// The network that the nodes share.
+    pub network: Network,
+    /// The machines.
+    #[serde(rename = "node")]
+    pub nodes: Vec<Node>,
+    /// Webmail: the name users type, and how the load balancer watches the nodes.
+    pub webmail: Webmail,
+    /// Mail accounts to create at the first installation; more are added in the `vmail` database later.
+    #[serde(default, rename = "mailbox")]
+    pub mailboxes: Vec<Mailbox>,
+    /// The replicated databases.
+    #[serde(default)]
+    pub database: Database,
+    /// How the gateway (or, without one, the nodes) treats mail in transit.
+    #[serde(default)]
+    pub mail: Mail,
+    /// Additional DNS records of the zone.
+    #[serde(default)]
+    pub dns: Dns,
+}
+
+/// Name and mail domains of the cluster.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// A short name: letters, digits and hyphens.
+    pub name: String,
+    /// The mail domain, without a final dot, e.g. `example.org`. Node names get it as their suffix.
+    pub domain: String,
+    /// Further mail domains.
+    #[serde(default)]
+    pub more_domains: Vec<String>,
+}
+
+/// The network that the nodes share.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// The subnet of every node address, e.g. `192.168.1.0/24`.
+    #[schemars(with = "String")]
+    pub subnet: Ipv4Net,
+    /// The router to the outside.
+    pub router: Ipv4Addr,
+    /// Hosts or networks from which administrators reach SSH; empty: the subnet.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub admin_from: Vec<Ipv4Net>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Short host name, unique: `mail1`.
+    pub name: String,
+    /// What the machine does.
+    pub role: Role,
+    /// Its address within the subnet, unique.
+    pub address: Ipv4Addr,
+    /// Exactly one mail node is the primary: webmail's first choice, and the first next hop of mail.
+    #[serde(default)]
+    pub primary: bool,
+}
+
+/// What a machine does. The kebab-case name is also the name of its templates folder and its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Webmail, Postfix, Dovecot, MariaDB.
+    Mail,
+    /// Postfix in front of the mail nodes: the public MX.
+    Gateway,
+    /// HAProxy in front of webmail.
+    LoadBalancer,
+}
+
+impl Role {
+    /// The role's name as it is written in files: `mail`, `gateway`, `load-balancer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Mail => "mail",
+            Role::Gateway => "gateway",
+            Role::LoadBalancer => "load-balancer",
+        }
+    }
+}
+
+/// Webmail and its load balancing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webmail {
+    /// The name users type, without a final dot: `webmail.example.org`.
+    pub host: String,
+    /// How soon a dead node is noticed.
+    #[serde(default)]
+    pub check: CheckProfile,
+}
+
+/// The health-check profile of the load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckProfile {
+    /// `inter 3s fall 3 rise 2`, the values of the source document.
+    #[default]
+    Classic,
+    /// `inter 1s fastinter 200ms fall 2` with retries on the other node.
+    Fast,
+}
+
+/// A mail account.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mailbox {
+    /// Full address: `alice@example.org`. Its password comes from the secrets.
+    pub address: String,
+    /// The person's name.
+    #[serde(default)]
+    pub name: String,
+    /// Quota in mebibytes; 0 is unlimited.
+    #[serde(default)]
+    pub quota_mib: u64,
+}
+
+/// The replicated databases.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// Names out of [`KNOWN_DATABASES`].
+    pub replicate: Vec<String>,
+    /// The host part of the replication account. Unset, it is the peer's address, which is right; anything else is
+    /// checked (`%` is refused).
+    pub replication_host: Option<String>,
+    /// Raw additional options of the `[mariadbd]` section.
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Database {
+            replicate: KNOWN_DATABASES.map(str::to_owned).to_vec(),
+            replication_host: None,
+            options: Default::default(),
+        }
+    }
+}
+
+/// Mail in transit.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// Days for which undelivered mail waits in a queue (`maximal_queue_lifetime`, `bounce_queue_lifetime`).
+    pub queue_days: u32,
+    /// The largest accepted message, mebibytes.
+    pub message_size_mib: u32,
+    /// Raw additional options of the gateway's `main.cf` (or, without a gateway, of the mail nodes').
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Mail { queue_days: 5, message_size_mib: 25, options: Default::default() }
+    }
+}
+
+/// Additional DNS records.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Extra records of the zone.
+    #[serde(rename = "record")]
+    pub records: Vec<DnsRecord>,
+}
+
+/// One DNS record in master-file terms.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsRecord {
+    /// Owner: `@` or a name relative to the domain, or absolute with a final dot.
+    pub name: String,
+    /// Record type: `MX`, `A`, `TXT`, `CNAME`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Record data as in a zone file, e.g. `10 mail.example.org.`; names end with a dot.
+    pub data: String,
+}
+
+impl Cluster {
+    /// The mail nodes in the order of the description, the primary first.
+    pub fn mail_nodes(&self) -> Vec<&Node> {
+        let mut nodes: Vec<&Node> = self.nodes.iter().filter(|n| n.role == Role::Mail).collect();
+        nodes.sort_by_key(|n| !n.primary);
+        nodes
+    }
+
+    /// The nodes of one role, in the order of the description.
+    pub fn of_role(&self, role: Role) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |n| n.role == role)
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.name == name)
+    }
+
+    /// Fully qualified name of a node, without a final dot.
+    pub fn fqdn(&self, node: &Node) -> String {
+        format!("{}.{}", node.name, self.cluster.domain)
+    }
+
+    /// All mail domains, the main one first.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.cluster.domain.as_str()).chain(self.cluster.more_domains.iter().map(String::as_str))
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be broken, and the receipts that prove that a fault took hold or was healed.
+
+use serde::{Deserialize, Serialize};
+
+/// Something broken on purpose. Written in scenario files as `fault = "power-cut"` with the fields beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// The machine loses power at once; memory is gone, its disk stays. Healed by starting it again from that disk.
+    PowerCut {
+        /// The machine.
+        node: String,
+    },
+    /// All virtual CPUs stand still (a hung machine): its connections stay open and silent. Healed by thawing.
+    Freeze {
+        /// The machine.
+        node: String,
+    },
+    /// The machine restarts by itself, orderly. Healed when it is up again.
+    Reboot {
+        /// The machine.
+        node: String,
+    },
+    /// A service is stopped the orderly way. Healed by starting it.
+    ServiceStop {
+        /// The machine.
+        node: String,
+        /// systemd unit without `.service`, e.g. `nginx`.
+        service: String,
+    },
+    /// All processes of a service are killed with SIGKILL and it is kept from being restarted. Healed by starting it.
+    ServiceKill {
+        /// The machine.
+        node: String,
+        /// systemd unit without `.service`.
+        service: String,
+    },
+    /// All processes of a service are stopped with SIGSTOP: ports stay open and nothing answers. Healed by SIGCONT.
+    ServiceFreeze {
+        /// The machine.
+        node: String,
+        /// systemd unit without `.service`.
+        service: String,
+    },
+    /// Frames between two nodes vanish. Healed by joining the link again.
+    LinkCut {
+        /// Sender.
+        from: String,
+        /// Receiver.
+        to: String,
+        /// True (the default): both directions; false: only frames from `from` to `to`.
+        #[serde(default = "yes")]
+        both_ways: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Evidence that a fault took hold, or that it was healed: what was observed, never what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What was looked at: `qmp`, `process`, `systemd`, `switch`, `cgroup`.
+    pub source: String,
+    /// What was seen, for people: `QEMU process 4711 ended by SIGKILL`.
+    pub observed: String,
+}

@@ -1,0 +1,195 @@
+//! A cluster under test behind one trait: real machines (`qemu`) or a simulation (`fake`) that plays the same
+//! scenarios in milliseconds and can carry planted defects.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::fault::{Fault, Receipt};
+use crate::record::Outcome;
+
+pub use generator::spec::Role;
+
+/// What a scenario needs to know of the cluster.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// Name of the cluster.
+    pub name: String,
+    /// The main mail domain.
+    pub domain: String,
+    /// Webmail's host name.
+    pub webmail_host: String,
+    /// Machines in the order of the description.
+    pub nodes: Vec<NodeInfo>,
+    /// Mail addresses of the accounts.
+    pub users: Vec<String>,
+    /// Replicated databases.
+    pub databases: Vec<String>,
+}
+
+/// One machine of a topology.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    /// Short name.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The primary mail node.
+    pub primary: bool,
+}
+
+/// A message that a foreign sender hands over.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// Unique id; it is the local part of Message-ID and a header of its own, `X-Ledger-Id`.
+    pub id: String,
+    /// Envelope sender, of a foreign domain.
+    pub from: String,
+    /// Envelope recipient.
+    pub to: String,
+    /// Size of the body in bytes, filled with readable text.
+    pub body_bytes: usize,
+}
+
+/// Where a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vantage {
+    /// A host on the internet, beyond the router.
+    Outside,
+    /// A host in the cluster's own subnet that is no node.
+    Inside,
+}
+
+/// What a TCP connection attempt met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// The connection was accepted.
+    Open,
+    /// It was refused with a reset or an ICMP answer.
+    Refused,
+    /// Nothing answered before the deadline.
+    Silent,
+}
+
+/// Output of a command on a node.
+#[derive(Debug, Clone)]
+pub struct ExecOutput {
+    /// Exit status; 128 + signal number when killed.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A message found in a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundMail {
+    /// Its `X-Ledger-Id`, or `Message-ID` for mail that is not ours.
+    pub id: String,
+    /// IMAP UID.
+    pub uid: u32,
+}
+
+/// What a node's replica thread says (`SHOW REPLICA STATUS`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationStatus {
+    /// `Slave_IO_Running` is `Yes`.
+    pub io_running: bool,
+    /// `Slave_SQL_Running` is `Yes`.
+    pub sql_running: bool,
+    /// Last IO or SQL error, empty if none.
+    pub error: String,
+    /// `gtid_current_pos` or `gtid_slave_pos` merged, for people.
+    pub gtid: String,
+}
+
+/// Why an operation of a client or on a node gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{node}: {what}: {reason}")]
+pub struct FleetError {
+    /// The machine concerned (or `cluster`).
+    pub node: String,
+    /// What was tried, with its deadline.
+    pub what: String,
+    /// What happened instead, with the last output where there is some.
+    pub reason: String,
+}
+
+/// A running cluster: clients that use it, faults that break it, and the evidence it leaves.
+///
+/// Every method has a deadline of its own; none waits for ever. Client methods return an [`Outcome`], never an error:
+/// a service that does not answer is what scenarios are about.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// The cluster's description.
+    fn topology(&self) -> &Topology;
+
+    /// Factor by which time limits are stretched: 1 with hardware virtualisation, more under emulation. Only limits
+    /// that guard against hanging are stretched, never the budgets of a scenario.
+    fn slowness(&self) -> f64;
+
+    /// Hands one message over as a foreign mail server does: look up MX, try the hosts by preference (RFC 5321
+    /// section 5.1). One attempt; [`Outcome::Fail`] covers both refusal and "no host reached", told apart in the reason.
+    async fn send_mail(&self, mail: &Mail, deadline: Duration) -> Outcome;
+
+    /// The whole webmail log-in through the load balancer: form, token, session, message list, log-out.
+    async fn webmail_login(&self, user: &str, deadline: Duration) -> Outcome;
+
+    /// IMAP over TLS straight to a mail node: log in, list INBOX with ledger ids.
+    async fn imap_list(&self, node: &str, user: &str, deadline: Duration) -> Result<Vec<FoundMail>, FleetError>;
+
+    /// Inserts one marked row into `database` on `node` and says whether it was acknowledged.
+    async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome;
+
+    /// The marks of all rows inserted by [`Fleet::sql_insert`] that `node` has in `database`.
+    async fn sql_rows(&self, node: &str, database: &str) -> Result<Vec<String>, FleetError>;
+
+    /// `CHECKSUM TABLE` of every table of `database` on `node`, table name to checksum. Tables that only hold
+    /// per-node state are none of ours: everything replicated must be equal.
+    async fn checksums(&self, node: &str, database: &str) -> Result<Vec<(String, String)>, FleetError>;
+
+    /// A read-only query whose rows are returned tab-separated, one string a row.
+    async fn sql_query(&self, node: &str, database: &str, query: &str) -> Result<Vec<String>, FleetError>;
+
+    /// The replica threads of a node.
+    async fn replication_status(&self, node: &str) -> Result<ReplicationStatus, FleetError>;
+
+    /// Recipients that wait in the node's mail queue, one entry a message and recipient.
+    async fn queue(&self, node: &str) -> Result<Vec<String>, FleetError>;
+
+    /// Tries a TCP connection to a port of a node.
+    async fn knock(&self, from: Vantage, node: &str, port: u16) -> Result<Door, FleetError>;
+
+    /// Plays an SMTP dialogue, line by line, from a vantage point to a node's port in clear text; returns every reply
+    /// (the greeting first). Stops at the end of `lines` or when the server hangs up.
+    async fn smtp_dialogue(
+        &self,
+        from: Vantage,
+        node: &str,
+        port: u16,
+        lines: &[String],
+    ) -> Result<Vec<String>, FleetError>;
+
+    /// Runs a command on a node (`argv`, no shell).
+    async fn exec(&self, node: &str, argv: &[String], deadline: Duration) -> Result<ExecOutput, FleetError>;
+
+    /// Breaks something, and returns what was observed of it.
+    async fn inject(&self, fault: &Fault) -> Result<Receipt, FleetError>;
+
+    /// Mends what [`Fleet::inject`] broke, and returns what was observed of it.
+    async fn heal(&self, fault: &Fault) -> Result<Receipt, FleetError>;
+
+    /// What still keeps the cluster from being healthy, empty when it is: every machine answers, every service of the
+    /// role runs, both replica threads of both nodes run, webmail's health is seen by the load balancer.
+    async fn ailments(&self) -> Vec<String>;
+
+    /// Writes consoles and journals into `dir`, one folder a node.
+    async fn collect(&self, dir: &Path) -> Result<(), FleetError>;
+}

@@ -1,0 +1,1 @@
+//! Builds and caches the machine images that `vm-images/` describes.

@@ -1,0 +1,261 @@
+//! The event log of a run: one monotonic clock, one list of events, one JSONL file; everything else is derived from it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Fault, Receipt};
+
+/// A moment of a run, microseconds since its record began.
+pub type Micros = u64;
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened, microseconds since the record began.
+    pub at: Micros,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// A service that clients use and that has an outage budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// The whole webmail log-in through the load balancer.
+    Webmail,
+    /// Acceptance of mail by whichever MX host answers.
+    MailIn,
+    /// IMAP log-in and listing.
+    Imap,
+    /// A database write on one node (each node is judged apart).
+    Sql,
+}
+
+/// What a client was told, or what became of its operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It succeeded and the service said so.
+    Ok {
+        /// Node that served it, where the service tells.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        served_by: Option<String>,
+    },
+    /// It certainly did not happen.
+    Fail {
+        /// Why, in the service's or the client's words.
+        reason: String,
+    },
+    /// It may or may not have happened, e.g. the connection broke after the final dot of DATA.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The operation that a client tries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Operation {
+    /// Hand over one message by SMTP.
+    SendMail {
+        /// The unique id that the message carries.
+        mail: String,
+        /// Envelope recipient.
+        to: String,
+    },
+    /// Log in to webmail and list the inbox.
+    WebmailLogin {
+        /// Mail address of the account.
+        user: String,
+    },
+    /// Log in by IMAP and list the inbox.
+    ImapList {
+        /// Node asked.
+        node: String,
+        /// Mail address of the account.
+        user: String,
+    },
+    /// Insert one marked row.
+    SqlInsert {
+        /// Node written to.
+        node: String,
+        /// Database.
+        database: String,
+        /// The unique mark of the row.
+        row: String,
+    },
+}
+
+impl Operation {
+    /// The service that the operation exercises.
+    pub fn service(&self) -> Service {
+        match self {
+            Operation::SendMail { .. } => Service::MailIn,
+            Operation::WebmailLogin { .. } => Service::Webmail,
+            Operation::ImapList { .. } => Service::Imap,
+            Operation::SqlInsert { .. } => Service::Sql,
+        }
+    }
+}
+
+/// What an event tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// The run began.
+    Begin {
+        /// Scenario name.
+        scenario: String,
+        /// Seed of everything random in it.
+        seed: u64,
+    },
+    /// A client began an operation.
+    Invoke {
+        /// Number of the operation, unique in the run.
+        id: u64,
+        /// The operation.
+        #[serde(flatten)]
+        operation: Operation,
+    },
+    /// A client learnt the outcome of an operation.
+    Done {
+        /// Number of the operation.
+        id: u64,
+        /// The outcome.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// A step of the scenario began.
+    StepBegin {
+        /// Position in the plan, from 0.
+        step: usize,
+        /// The step in words.
+        title: String,
+    },
+    /// A step of the scenario ended.
+    StepEnd {
+        /// Position in the plan, from 0.
+        step: usize,
+        /// What it came to.
+        result: StepResult,
+    },
+    /// A fault is about to be injected.
+    Inject {
+        /// The fault.
+        fault: Fault,
+    },
+    /// A fault took hold.
+    Injected {
+        /// The fault.
+        fault: Fault,
+        /// The evidence.
+        receipt: Receipt,
+    },
+    /// A fault is about to be healed.
+    Heal {
+        /// The fault.
+        fault: Fault,
+    },
+    /// A fault was healed.
+    Healed {
+        /// The fault.
+        fault: Fault,
+        /// The evidence.
+        receipt: Receipt,
+    },
+    /// A fault or its healing left no receipt.
+    NoReceipt {
+        /// The fault.
+        fault: Fault,
+        /// Why.
+        reason: String,
+    },
+    /// The final look into one mailbox on one node: every message with its unique id, doubles listed twice.
+    Mailbox {
+        /// Node asked.
+        node: String,
+        /// Mail address of the account.
+        user: String,
+        /// Unique ids found, in mailbox order.
+        mails: Vec<String>,
+    },
+    /// A queue was looked at.
+    Queue {
+        /// Node asked.
+        node: String,
+        /// Recipients that wait, one entry a message and recipient.
+        waiting: Vec<String>,
+    },
+    /// The marked rows seen at the end in one database of one node.
+    Rows {
+        /// Node asked.
+        node: String,
+        /// Database.
+        database: String,
+        /// Marks found.
+        rows: Vec<String>,
+    },
+    /// The checksum of one table on one node.
+    Checksum {
+        /// Node asked.
+        node: String,
+        /// Database.
+        database: String,
+        /// Table.
+        table: String,
+        /// `CHECKSUM TABLE` result.
+        checksum: String,
+    },
+    /// State of the replication link that a node reads from its peer.
+    Replication {
+        /// Node asked.
+        node: String,
+        /// `Slave_IO_Running` is `Yes`.
+        io_running: bool,
+        /// `Slave_SQL_Running` is `Yes`.
+        sql_running: bool,
+        /// Last IO or SQL error, empty if none.
+        error: String,
+    },
+    /// Replication converged: both nodes equal, after this long since the last fault was healed.
+    Converged {
+        /// Microseconds.
+        after: Micros,
+    },
+    /// A remark for readers of the log.
+    Note {
+        /// The remark.
+        text: String,
+    },
+    /// The run ended.
+    End,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum StepResult {
+    /// As expected.
+    Held {
+        /// What was measured or seen.
+        detail: String,
+    },
+    /// Not as expected.
+    Broken {
+        /// What was seen instead.
+        detail: String,
+    },
+    /// It cannot be told.
+    Inconclusive {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// Microseconds of a duration, saturating.
+pub fn micros(duration: Duration) -> Micros {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

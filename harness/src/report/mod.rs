@@ -1,0 +1,1 @@
+//! Reports derived from a record: `report.json`, `junit.xml` and the table on the terminal.

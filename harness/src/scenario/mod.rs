@@ -1,0 +1,1 @@
+//! Scenario files: model, parser with carets, plan, and the engine that plays a plan on a [`crate::fleet::Fleet`].
