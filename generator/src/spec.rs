@@ -175,7 +175,11 @@ pub struct Mail {
 
 impl Default for Mail {
     fn default() -> Self {
-        Mail { queue_days: 5, message_size_mib: 25, options: Default::default() }
+        Mail {
+            queue_days: 5,
+            message_size_mib: 25,
+            options: Default::default(),
+        }
     }
 }
 
