@@ -1,4 +1,29 @@
 //! The rendered files: a tree a node, each file with owner, mode and secrecy; written as a folder or a reproducible tar.
+//!
+//! # What a node receives
+//!
+//! A folder (or the same as `tar.gz`) with three entries, from which the install script is run as root:
+//!
+//! ```text
+//! install      the install script, POSIX shell, mode 0755
+//! manifest     one line a file, sorted by path
+//! root/...     the files, by their absolute path on the node: root/etc/postfix/main.cf
+//! ```
+//!
+//! # The manifest
+//!
+//! Five fields a line, separated by exactly one space, the path last, each line ended by a newline; no header, no
+//! comment:
+//!
+//! ```text
+//! SHA256 MODE OWNER GROUP PATH
+//! 9f86d081884c7d65...15b0f00a08 0640 root postfix /etc/postfix/mysql-domains.cf
+//! ```
+//!
+//! `SHA256` is 64 lower-case hex digits of the contents, `MODE` four octal digits, `PATH` absolute on the node. A path,
+//! owner or group holds no white space and no control characters ([`Tree::validate`]), so a shell reads a line with
+//! `while read -r sha mode owner group path`. On disk and in the archive the files belong to whoever unpacks them;
+//! `install` gives them the owner and mode of the manifest.
 
 use std::collections::BTreeMap;
 
@@ -37,3 +62,10 @@ pub struct File {
     /// True if the contents must never reach a snapshot, a log or a reader other than the owner and group.
     pub secret: bool,
 }
+
+mod archive;
+mod folder;
+mod manifest;
+
+pub use folder::{WriteError, Written};
+pub use manifest::TreeError;

@@ -1,0 +1,346 @@
+//! A bundle as a folder: written beside its place, then renamed, so that no reader sees half of it.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Bundle, Tree, TreeError};
+
+/// Lies in every folder that [`Bundle::write_dir`] wrote; a folder without it is not ours to replace.
+const MARK: &str = ".generated-bundle";
+const MARK_TEXT: &str =
+    "Written by `generator render`. The whole folder but `secrets.toml` is replaced at the next rendering.\n";
+
+/// Entries of the folder that survive a new rendering.
+const KEPT: [&str; 1] = ["secrets.toml"];
+
+/// Why a bundle could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The folder holds something that a rendering did not write.
+    #[error("{path} exists and was not written by a rendering; choose another folder, or remove it yourself")]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A name cannot stand in the file system.
+    #[error("{name:?} cannot be the name of a file")]
+    Name {
+        /// The node or domain.
+        name: String,
+    },
+    /// A tree cannot be laid out.
+    #[error("node {node}: {source}")]
+    Tree {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        source: TreeError,
+    },
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Number of files of all nodes together, zones and the authority's certificate included.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Bundle {
+    /// Writes the bundle:
+    ///
+    /// ```text
+    /// DIR/<node>/install, DIR/<node>/manifest, DIR/<node>/root/<path on the node>
+    /// DIR/dns/<domain>.zone
+    /// DIR/ca.pem
+    /// ```
+    ///
+    /// A folder of an earlier rendering is replaced in two renames, and `secrets.toml` in it is carried over. Secret
+    /// files get mode 0600, other files 0644; the manifest holds the modes that they have on the node.
+    ///
+    /// # Errors
+    /// [`WriteError::NotOurs`] if `dir` holds anything that a rendering did not write; the others as they say. After
+    /// an error `dir` is as it was.
+    pub fn write_dir(&self, dir: &Path) -> Result<Written, WriteError> {
+        self.names()?;
+        for (node, tree) in &self.nodes {
+            tree.validate().map_err(|source| WriteError::Tree {
+                node: node.clone(),
+                source,
+            })?;
+        }
+        let replaces = replaceable(dir)?;
+        let parent = dir
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).map_err(at(parent))?;
+        let beside = beside(dir, "new");
+        let mut writer = Writer {
+            written: Written { files: 0, bytes: 0 },
+        };
+        let outcome = self
+            .write_into(&beside, &mut writer)
+            .and_then(|()| if replaces { keep(dir, &beside) } else { Ok(()) })
+            .and_then(|()| switch(&beside, dir, replaces));
+        if outcome.is_err() {
+            // The first error is the one worth telling.
+            let _ = std::fs::remove_dir_all(&beside);
+        }
+        outcome.map(|()| writer.written)
+    }
+
+    fn names(&self) -> Result<(), WriteError> {
+        let reserved = ["dns", "ca.pem", "secrets.toml", MARK];
+        let odd = |name: &&String| name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']);
+        let node = self
+            .nodes
+            .keys()
+            .find(|name| odd(name) || reserved.contains(&name.as_str()));
+        match node.or_else(|| self.zones.keys().find(odd)) {
+            Some(name) => Err(WriteError::Name { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn write_into(&self, dir: &Path, writer: &mut Writer) -> Result<(), WriteError> {
+        folder(dir)?;
+        writer.file(&dir.join(MARK), 0o644, MARK_TEXT.as_bytes())?;
+        writer.written = Written { files: 0, bytes: 0 };
+        for (node, tree) in &self.nodes {
+            tree.write_into(&dir.join(node), writer)?;
+        }
+        let dns = dir.join("dns");
+        folder(&dns)?;
+        for (domain, zone) in &self.zones {
+            writer.file(&dns.join(format!("{domain}.zone")), 0o644, zone.as_bytes())?;
+        }
+        writer.file(&dir.join("ca.pem"), 0o644, self.ca_pem.as_bytes())
+    }
+}
+
+impl Tree {
+    fn write_into(&self, dir: &Path, writer: &mut Writer) -> Result<(), WriteError> {
+        folder(dir)?;
+        writer.file(&dir.join("install"), 0o755, self.install.as_bytes())?;
+        writer.file(&dir.join("manifest"), 0o644, self.manifest().as_bytes())?;
+        let root = dir.join("root");
+        folder(&root)?;
+        for (path, file) in &self.files {
+            let target = root.join(path.trim_start_matches('/'));
+            let parent = target.parent().unwrap_or(&root);
+            std::fs::create_dir_all(parent).map_err(at(parent))?;
+            writer.file(&target, if file.secret { 0o600 } else { 0o644 }, &file.contents)?;
+        }
+        Ok(())
+    }
+}
+
+struct Writer {
+    written: Written,
+}
+
+impl Writer {
+    fn file(&mut self, path: &Path, mode: u32, contents: &[u8]) -> Result<(), WriteError> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(at(path))?;
+        file.write_all(contents).map_err(at(path))?;
+        self.written.files += 1;
+        self.written.bytes += contents.len() as u64;
+        Ok(())
+    }
+}
+
+fn folder(path: &Path) -> Result<(), WriteError> {
+    DirBuilder::new().mode(0o755).create(path).map_err(at(path))
+}
+
+/// Whether `dir` holds a rendering that gives way to a new one; an error if it holds anything else.
+fn replaceable(dir: &Path) -> Result<bool, WriteError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => {
+            return Err(WriteError::Io {
+                path: dir.to_owned(),
+                source,
+            });
+        }
+    };
+    if dir.join(MARK).is_file() {
+        return Ok(true);
+    }
+    for entry in entries {
+        let entry = entry.map_err(at(dir))?;
+        if !KEPT.iter().any(|kept| entry.file_name() == *kept) {
+            return Err(WriteError::NotOurs { path: dir.to_owned() });
+        }
+    }
+    Ok(true)
+}
+
+fn keep(old: &Path, new: &Path) -> Result<(), WriteError> {
+    for name in KEPT {
+        let (from, to) = (old.join(name), new.join(name));
+        // A hard link: the old folder stays whole until the new one is in its place.
+        match std::fs::hard_link(&from, &to) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(WriteError::Io { path: to, source: e });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn switch(new: &Path, dir: &Path, replaces: bool) -> Result<(), WriteError> {
+    if !replaces {
+        return std::fs::rename(new, dir).map_err(at(dir));
+    }
+    let old = beside(dir, "old");
+    std::fs::rename(dir, &old).map_err(at(dir))?;
+    if let Err(source) = std::fs::rename(new, dir) {
+        // Back to what was there; if even that fails, the old folder lies beside under its telling name.
+        let _ = std::fs::rename(&old, dir);
+        return Err(WriteError::Io {
+            path: dir.to_owned(),
+            source,
+        });
+    }
+    std::fs::remove_dir_all(&old).map_err(at(&old))
+}
+
+fn beside(dir: &Path, word: &str) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.with_file_name(format!(".{name}.{word}-{}", std::process::id()))
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> WriteError {
+    let path = path.to_owned();
+    move |source| WriteError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::File;
+    use super::*;
+
+    fn bundle(contents: &str) -> Bundle {
+        let file = |secret| File {
+            contents: contents.into(),
+            mode: 0o640,
+            owner: "root".into(),
+            group: "root".into(),
+            secret,
+        };
+        let files = [
+            ("/etc/plain".to_owned(), file(false)),
+            ("/etc/secret".to_owned(), file(true)),
+        ]
+        .into();
+        Bundle {
+            nodes: [(
+                "mail1".to_owned(),
+                Tree {
+                    files,
+                    install: "#!/bin/sh\n".into(),
+                },
+            )]
+            .into(),
+            zones: [("example.org".to_owned(), "$ORIGIN example.org.\n".to_owned())].into(),
+            ca_pem: "ca\n".into(),
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_folder_holds_every_node_the_zones_and_the_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("deep/out");
+        let written = bundle("x").write_dir(&out).unwrap();
+        assert_eq!(
+            written,
+            Written {
+                files: 6,
+                bytes: 10 + 2 + 21 + 3 + manifest_length()
+            }
+        );
+        assert_eq!(std::fs::read_to_string(out.join("mail1/root/etc/plain")).unwrap(), "x");
+        assert_eq!(
+            std::fs::read_to_string(out.join("dns/example.org.zone")).unwrap(),
+            "$ORIGIN example.org.\n"
+        );
+        assert_eq!(std::fs::read_to_string(out.join("ca.pem")).unwrap(), "ca\n");
+    }
+
+    fn manifest_length() -> u64 {
+        bundle("x").nodes["mail1"].manifest().len() as u64
+    }
+
+    #[test]
+    fn secrets_are_for_the_owner_only_and_install_can_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        bundle("x").write_dir(&out).unwrap();
+        assert_eq!(mode(&out.join("mail1/root/etc/secret")), 0o600);
+        assert_eq!(mode(&out.join("mail1/install")) & 0o700, 0o700);
+    }
+
+    #[test]
+    fn a_second_rendering_replaces_the_first_and_keeps_the_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        bundle("x").write_dir(&out).unwrap();
+        std::fs::write(out.join("secrets.toml"), "kept").unwrap();
+        std::fs::write(out.join("mail1/root/etc/stale"), "gone").unwrap();
+        bundle("y").write_dir(&out).unwrap();
+        assert_eq!(std::fs::read_to_string(out.join("mail1/root/etc/plain")).unwrap(), "y");
+        assert_eq!(std::fs::read_to_string(out.join("secrets.toml")).unwrap(), "kept");
+        assert!(!out.join("mail1/root/etc/stale").exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_ours_stays_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
+        assert!(matches!(
+            bundle("x").write_dir(dir.path()),
+            Err(WriteError::NotOurs { .. })
+        ));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_node_name_cannot_leave_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut evil = bundle("x");
+        let tree = evil.nodes["mail1"].clone();
+        evil.nodes.insert("../evil".into(), tree);
+        assert!(matches!(
+            evil.write_dir(&dir.path().join("out")),
+            Err(WriteError::Name { .. })
+        ));
+    }
+}
