@@ -17,3 +17,4 @@ pub mod report;
 pub mod scenario;
 pub mod switch;
 pub mod tools;
+pub mod units;

@@ -20,7 +20,7 @@ pub struct Event {
 }
 
 /// A service that clients use and that has an outage budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// The whole webmail log-in through the load balancer.
@@ -111,6 +111,10 @@ pub enum What {
         scenario: String,
         /// Seed of everything random in it.
         seed: u64,
+        /// Marks what belongs to this run: ids of mails and rows begin with it and a hyphen (see [`mark`]).
+        run: String,
+        /// Number of steps in the plan, so that a run which stopped half-way is told from a whole one.
+        steps: usize,
     },
     /// A client began an operation.
     Invoke {
@@ -132,6 +136,8 @@ pub enum What {
     StepBegin {
         /// Position in the plan, from 0.
         step: usize,
+        /// What kind of step it is, kebab-case: the kind of the expectation, or `fault`, `heal`, `run`, `hold`.
+        kind: String,
         /// The step in words.
         title: String,
     },
@@ -140,6 +146,7 @@ pub enum What {
         /// Position in the plan, from 0.
         step: usize,
         /// What it came to.
+        #[serde(flatten)]
         result: StepResult,
     },
     /// A fault is about to be injected.
@@ -173,7 +180,8 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// The final look into one mailbox on one node: every message with its unique id, doubles listed twice.
+    /// The final look into one mailbox on one node: every message with its unique id, doubles listed twice. Of several
+    /// looks the last counts. Taken after the last [`Operation::SendMail`] ended.
     Mailbox {
         /// Node asked.
         node: String,
@@ -182,14 +190,17 @@ pub enum What {
         /// Unique ids found, in mailbox order.
         mails: Vec<String>,
     },
-    /// A queue was looked at.
+    /// A queue was looked at. For the ledger the last look at each node counts, if it was taken after the last
+    /// [`Operation::SendMail`] ended. Queues are looked at in the direction of delivery and before the mailboxes, so
+    /// that a message on its way is seen at least once.
     Queue {
         /// Node asked.
         node: String,
         /// Recipients that wait, one entry a message and recipient.
         waiting: Vec<String>,
     },
-    /// The marked rows seen at the end in one database of one node.
+    /// The marked rows seen at the end in one database of one node, doubles listed twice. Of several looks the last
+    /// counts. Taken after the last [`Operation::SqlInsert`] ended.
     Rows {
         /// Node asked.
         node: String,
@@ -198,7 +209,7 @@ pub enum What {
         /// Marks found.
         rows: Vec<String>,
     },
-    /// The checksum of one table on one node.
+    /// The checksum of one table on one node. Of several looks the last counts.
     Checksum {
         /// Node asked.
         node: String,
@@ -224,6 +235,13 @@ pub enum What {
     Converged {
         /// Microseconds.
         after: Micros,
+    },
+    /// Replication did not converge while it was waited for.
+    NotConverged {
+        /// Microseconds since the last fault was healed.
+        after: Micros,
+        /// What still differed.
+        differs: String,
     },
     /// A remark for readers of the log.
     Note {
@@ -253,6 +271,11 @@ pub enum StepResult {
         /// Why.
         detail: String,
     },
+}
+
+/// The mark of the `number`th mail or row of a run: unique in the run, and told from those of other runs.
+pub fn mark(run: &str, number: u64) -> String {
+    format!("{run}-{number}")
 }
 
 /// Microseconds of a duration, saturating.

@@ -1,0 +1,135 @@
+//! What a run is judged by: the budgets and oracle settings of its scenario, and the cluster's nodes, users, databases.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Service;
+use crate::units::Span;
+
+/// Everything the judges need beside the record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Terms {
+    /// `[oracle]` of the scenario.
+    pub oracle: OracleConfig,
+    /// `[budget]` of the scenario.
+    pub budget: Budgets,
+    /// Names of the mail nodes: each has every user's mailbox and every database.
+    pub mail_nodes: Vec<String>,
+    /// Mail addresses of the accounts.
+    pub users: Vec<String>,
+    /// The replicated databases.
+    pub databases: Vec<String>,
+}
+
+/// Which oracles judge, and how strictly. Steps, receipts and outages with a budget are always judged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct OracleConfig {
+    /// The mail ledger: everything accepted is found once, in the right mailbox. Left out, it judges whenever mail was
+    /// sent; `true` makes a run without mail inconclusive.
+    pub ledger: Option<bool>,
+    /// Accepted mail may still wait in a queue at the end.
+    pub mail_may_wait: bool,
+    /// Every acknowledged row is on both nodes, tables are equal, replica threads run. Left out, it judges whenever
+    /// rows were written; `true` makes a run without rows inconclusive.
+    pub replication: Option<bool>,
+    /// Each of these databases must have an acknowledged row, or the run is inconclusive.
+    pub rows_in: Vec<String>,
+    /// What must have been seen for the run to mean anything; a missing one makes it inconclusive.
+    pub witness: Vec<Witness>,
+}
+
+impl OracleConfig {
+    /// The same settings, with the oracles of the services that the scenario's traffic uses switched on where the
+    /// scenario leaves it open: traffic that never ran must not look like none wanted.
+    pub fn with_traffic(&self, services: &[Service]) -> OracleConfig {
+        let on = |service| services.contains(&service).then_some(true);
+        OracleConfig {
+            ledger: self.ledger.or(on(Service::MailIn)),
+            replication: self.replication.or(on(Service::Sql)),
+            ..self.clone()
+        }
+    }
+}
+
+/// Something that must have happened for a run to show what it is meant to show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "saw", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Witness {
+    /// After the first fault took hold, a successful operation of the service was served by this node.
+    ServedBy {
+        /// The service.
+        service: Service,
+        /// The node.
+        node: String,
+    },
+    /// The service was served by one node and, after a fault took hold, by another.
+    Moved {
+        /// The service.
+        service: Service,
+    },
+    /// After the first fault took hold, at least one operation of the service did not succeed.
+    Outage {
+        /// The service.
+        service: Service,
+    },
+    /// Mail was seen waiting in the node's queue.
+    Queued {
+        /// The node.
+        node: String,
+    },
+}
+
+/// The longest outage that each service may have, and the longest that replication may take to converge.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Budgets {
+    /// The webmail log-in.
+    pub webmail: Option<Span>,
+    /// Acceptance of mail.
+    pub mail_in: Option<Span>,
+    /// IMAP, for each mail node apart.
+    pub imap: Option<Span>,
+    /// Database writes, for each mail node apart.
+    pub sql: Option<Span>,
+    /// From the healing of the last fault until both nodes hold the same rows.
+    pub converge: Option<Span>,
+    /// Limits for single nodes, by node name; they go before `imap` and `sql`.
+    pub on: BTreeMap<String, NodeBudgets>,
+}
+
+/// Limits of one node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct NodeBudgets {
+    /// IMAP.
+    pub imap: Option<Span>,
+    /// Database writes.
+    pub sql: Option<Span>,
+}
+
+impl Budgets {
+    /// The limit of a service, wherever it is served.
+    pub fn of(&self, service: Service) -> Option<Duration> {
+        let span = match service {
+            Service::Webmail => self.webmail,
+            Service::MailIn => self.mail_in,
+            Service::Imap => self.imap,
+            Service::Sql => self.sql,
+        };
+        span.map(Duration::from)
+    }
+
+    /// The limit of a service on one node: the node's own if it has one, else the service's.
+    pub fn of_node(&self, service: Service, node: &str) -> Option<Duration> {
+        let own = self.on.get(node).and_then(|budgets| match service {
+            Service::Imap => budgets.imap,
+            Service::Sql => budgets.sql,
+            Service::Webmail | Service::MailIn => None,
+        });
+        own.map(Duration::from).or_else(|| self.of(service))
+    }
+}
