@@ -1,1 +1,9 @@
 //! Real clients: SMTP as a foreign mail server, IMAP, the webmail log-in, SQL. One file a protocol.
+//!
+//! Every client is generic over [`Dial`], so the same code speaks over the virtual LAN and over loopback TCP in tests.
+//! Every call takes one deadline for all of its steps, and every error names host, step, deadline and the last line
+//! that the server said.
+
+pub mod dial;
+
+pub use dial::{Dial, DialError, Stream, TcpDial};
