@@ -161,7 +161,6 @@ impl Secrets {
     }
 
     /// Every password with a name for people: what [`crate::check`] looks at.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn passwords(&self) -> Vec<(String, &str)> {
         let mut passwords = vec![
             ("replication_password".to_owned(), self.replication_password.as_str()),

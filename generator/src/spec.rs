@@ -233,3 +233,7 @@ impl Cluster {
         std::iter::once(self.cluster.domain.as_str()).chain(self.cluster.more_domains.iter().map(String::as_str))
     }
 }
+
+mod load;
+
+pub use load::{LoadError, Loaded};

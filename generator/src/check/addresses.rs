@@ -1,0 +1,130 @@
+//! Addresses: unique, within the subnet, and free to use.
+
+use std::net::Ipv4Addr;
+
+use super::Findings;
+
+pub(super) fn check(findings: &mut Findings<'_>) {
+    subnet(findings);
+    router(findings);
+    for index in 0..findings.cluster().nodes.len() {
+        if !duplicate(findings, index) {
+            place(findings, index);
+        }
+    }
+    admin(findings);
+}
+
+fn subnet(findings: &mut Findings<'_>) {
+    let subnet = findings.cluster().network.subnet;
+    if subnet != subnet.trunc() {
+        let finding = findings
+            .at(
+                "subnet-host-bits",
+                "network.subnet",
+                "bits beyond the prefix are set",
+                format!("{subnet} is an address in a network, not a network"),
+            )
+            .why("firewall and name-server files take a network's own address only")
+            .help(format!("write \"{}\"", subnet.trunc()));
+        findings.push(finding);
+    }
+}
+
+fn router(findings: &mut Findings<'_>) {
+    let network = &findings.cluster().network;
+    let (router, subnet) = (network.router, network.subnet);
+    if !subnet.contains(&router) {
+        let finding = findings
+            .at(
+                "router-outside-subnet",
+                "network.router",
+                format!("not in {}", subnet.trunc()),
+                format!("the router {router} lies outside the subnet"),
+            )
+            .related(findings.span("network.subnet"), "the subnet")
+            .why("a node reaches a router only in its own subnet")
+            .help("give the router's address within the subnet, or mend the subnet");
+        findings.push(finding);
+    }
+}
+
+/// The same address twice: accepted by HAProxy, and after a kill every request fails (the fault of the set-up that
+/// this grew from).
+fn duplicate(findings: &mut Findings<'_>, index: usize) -> bool {
+    let nodes = &findings.cluster().nodes;
+    let node = &nodes[index];
+    let Some(first) = nodes[..index].iter().position(|n| n.address == node.address) else {
+        return false;
+    };
+    let message = format!(
+        "{} and {} have the same address {}",
+        nodes[first].name, node.name, node.address
+    );
+    let finding = findings
+        .at("duplicate-address", &format!("node[{index}].address"), "used again", message)
+        .related(findings.span(&format!("node[{first}].address")), "first used here")
+        .why("both names lead to one machine, so nothing takes over when it fails; HAProxy accepts such servers and then answers 503")
+        .help(format!("give {} an address of its own", node.name));
+    findings.push(finding);
+    true
+}
+
+fn place(findings: &mut Findings<'_>, index: usize) {
+    let network = &findings.cluster().network;
+    let node = &findings.cluster().nodes[index];
+    let path = format!("node[{index}].address");
+    if !network.subnet.contains(&node.address) {
+        let label = format!("not in {}", network.subnet.trunc());
+        let finding = findings
+            .at(
+                "address-outside-subnet",
+                &path,
+                label,
+                format!("{} has an address outside the subnet", node.name),
+            )
+            .related(findings.span("network.subnet"), "the subnet")
+            .why("the nodes and the router would not reach it, and the firewalls would not let it in")
+            .help("give it an address within the subnet");
+        findings.push(finding);
+    } else if let Some(owner) = reserved(network.subnet, network.router, node.address) {
+        let finding = findings
+            .at(
+                "address-reserved",
+                &path,
+                format!("{owner} address"),
+                format!("{} has {owner} address", node.name),
+            )
+            .why("a host with that address cannot be reached")
+            .help("choose another address within the subnet");
+        findings.push(finding);
+    }
+}
+
+fn reserved(subnet: ipnet::Ipv4Net, router: Ipv4Addr, address: Ipv4Addr) -> Option<&'static str> {
+    // A /31 has neither of the first two (RFC 3021), a /32 is one host.
+    let small = subnet.prefix_len() >= 31;
+    match address {
+        a if a == router => Some("the router's"),
+        a if a == subnet.network() && !small => Some("the network's own"),
+        a if a == subnet.broadcast() && !small => Some("the broadcast"),
+        _ => None,
+    }
+}
+
+fn admin(findings: &mut Findings<'_>) {
+    for (index, from) in findings.cluster().network.admin_from.iter().enumerate() {
+        if from.prefix_len() == 0 {
+            let finding = findings
+                .at(
+                    "admin-from-everywhere",
+                    &format!("network.admin_from[{index}]"),
+                    "every address",
+                    "SSH is open to every address",
+                )
+                .why("the log-in of every node can be tried from anywhere")
+                .help("name the networks of the administrators");
+            findings.push(finding);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Secrets: long, unknown, and each for one purpose.
+
+use super::{Finding, rules};
+use crate::secrets::Secrets;
+
+/// Fewest characters of a password.
+const SHORTEST: usize = 16;
+/// Roundcube's `des_key` has exactly so many.
+const DES_KEY: usize = 24;
+
+/// Values from tutorials and samples; the first is the source document's own, the `des_key` Roundcube's sample.
+const KNOWN: [&str; 12] = [
+    "12345678",
+    "123456",
+    "password",
+    "passw0rd",
+    "changeme",
+    "secret",
+    "replicator",
+    "roundcube",
+    "vmail",
+    "root",
+    "admin",
+    "rcmail-!24bytedeskey*str",
+];
+
+pub(super) fn check(secrets: &Secrets) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let passwords = secrets.passwords();
+    for (index, (name, value)) in passwords.iter().enumerate() {
+        if let Some((fault, why)) = weakness(name, value) {
+            found.push(finding("weak-secret", format!("`{name}` {fault}"), why));
+        } else if let Some((first, _)) = passwords[..index].iter().find(|(_, v)| v == value) {
+            let why = "who learns one of them has the other";
+            found.push(finding(
+                "repeated-secret",
+                format!("`{name}` is the same as `{first}`"),
+                why,
+            ));
+        }
+    }
+    found
+}
+
+fn weakness(name: &str, value: &str) -> Option<(String, &'static str)> {
+    let length = value.chars().count();
+    let lower = value.to_lowercase();
+    let repeated = KNOWN
+        .iter()
+        .any(|known| lower == *known || is_repetition(&lower, known));
+    let distinct = value.chars().collect::<std::collections::BTreeSet<_>>().len();
+    if repeated {
+        Some(("is a well-known value".into(), "it is tried first"))
+    } else if name == "roundcube_des_key" && value.len() != DES_KEY {
+        Some((
+            format!("has {} bytes instead of {DES_KEY}", value.len()),
+            "Roundcube's cipher takes exactly 24 bytes",
+        ))
+    } else if length < SHORTEST {
+        Some((
+            format!("has {length} characters, fewer than {SHORTEST}"),
+            "it can be found by trying",
+        ))
+    } else if distinct < 6 {
+        Some((
+            format!("consists of {distinct} different characters only"),
+            "it can be found by trying",
+        ))
+    } else {
+        None
+    }
+}
+
+fn is_repetition(value: &str, unit: &str) -> bool {
+    value.len() > unit.len() && value.len().is_multiple_of(unit.len()) && unit.repeat(value.len() / unit.len()) == value
+}
+
+fn finding(code: &'static str, message: String, why: &str) -> Finding {
+    Finding { severity: rules::severity(code), ..Finding::error(code, message) }
+        .why(why)
+        .help("put another random value there: openssl rand -hex 16 (roundcube_des_key: openssl rand -hex 12), or remove the file to have all secrets made anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl Fn(&mut Secrets)) -> Vec<String> {
+        let cluster = toml::from_str(include_str!("../../examples/pair.toml")).unwrap();
+        let mut secrets = Secrets::from_seed(&cluster, 1).unwrap();
+        change(&mut secrets);
+        check(&secrets)
+            .into_iter()
+            .map(|f| format!("{}: {}", f.code, f.message))
+            .collect()
+    }
+
+    #[test]
+    fn generated_secrets_are_good() {
+        assert_eq!(with(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn the_documents_password_is_refused() {
+        let found = with(|s| s.replication_password = "12345678".into());
+        assert_eq!(found, ["weak-secret: `replication_password` is a well-known value"]);
+        assert_eq!(with(|s| s.replication_password = "12345678".repeat(4)).len(), 1);
+    }
+
+    #[test]
+    fn short_and_monotonous_passwords_are_refused() {
+        let found = with(|s| s.replication_password = "xK9-qv.2mT".into());
+        assert_eq!(
+            found,
+            ["weak-secret: `replication_password` has 10 characters, fewer than 16"]
+        );
+        let found = with(|s| s.replication_password = "ababababababababab".into());
+        assert_eq!(
+            found,
+            ["weak-secret: `replication_password` consists of 2 different characters only"]
+        );
+    }
+
+    #[test]
+    fn a_des_key_of_another_length_is_refused() {
+        let found = with(|s| s.roundcube_des_key.push('x'));
+        assert_eq!(found, ["weak-secret: `roundcube_des_key` has 25 bytes instead of 24"]);
+    }
+
+    #[test]
+    fn one_password_for_two_purposes_is_refused() {
+        let found = with(|s| {
+            let same = s.replication_password.clone();
+            s.database_passwords.insert("vmail".into(), same);
+        });
+        assert_eq!(
+            found,
+            ["repeated-secret: `database_passwords.vmail` is the same as `replication_password`"]
+        );
+    }
+
+    #[test]
+    fn findings_never_show_a_secret() {
+        let cluster = toml::from_str(include_str!("../../examples/pair.toml")).unwrap();
+        let mut secrets = Secrets::from_seed(&cluster, 1).unwrap();
+        secrets.replication_password = "hunter2hunter2".into();
+        let shown = crate::diag::render(&check(&secrets), "secrets.toml", "", false);
+        assert!(
+            shown.contains("replication_password") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}
