@@ -1,7 +1,8 @@
 //! Boots the generated files of a mail cluster on virtual machines, breaks the cluster by script, and says with
 //! recorded evidence whether it kept its promises.
 //!
-//! The pure core ([`scenario`], [`oracle`], [`record`]) knows neither QEMU nor the network; the edge ([`fleet`],
+//! The pure core ([`scenario`], [`oracle`], [`record`]) knows neither QEMU nor the network; [`play`] takes the steps of a
+//! scenario on any fleet; the edge ([`fleet`],
 //! [`switch`], [`lan`], [`guest`], [`probe`], [`tools`], [`image`]) does the I/O. [`cli`] joins the two.
 
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod guest;
 pub mod image;
 pub mod lan;
 pub mod oracle;
+pub mod play;
 pub mod probe;
 pub mod record;
 pub mod report;

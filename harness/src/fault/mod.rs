@@ -1,9 +1,10 @@
 //! What can be broken, and the receipts that prove that a fault took hold or was healed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Something broken on purpose. Written in scenario files as `fault = "power-cut"` with the fields beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "fault", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
     /// The machine loses power at once; memory is gone, its disk stays. Healed by starting it again from that disk.

@@ -1,6 +1,9 @@
 //! A cluster under test behind one trait: real machines (`qemu`) or a simulation (`fake`) that plays the same
 //! scenarios in milliseconds and can carry planted defects.
 
+pub mod fake;
+mod launch;
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use async_trait::async_trait;
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
 
+pub use self::launch::{ClusterFile, LaunchError, LaunchRequest, launch};
 pub use generator::spec::Role;
 
 /// What a scenario needs to know of the cluster.
@@ -27,6 +31,52 @@ pub struct Topology {
     pub users: Vec<String>,
     /// Replicated databases.
     pub databases: Vec<String>,
+}
+
+impl From<&generator::spec::Cluster> for Topology {
+    fn from(cluster: &generator::spec::Cluster) -> Topology {
+        let node = |node: &generator::spec::Node| NodeInfo {
+            name: node.name.clone(),
+            role: node.role,
+            address: node.address,
+            primary: node.primary,
+        };
+        Topology {
+            name: cluster.cluster.name.clone(),
+            domain: cluster.cluster.domain.clone(),
+            webmail_host: cluster.webmail.host.clone(),
+            nodes: cluster.nodes.iter().map(node).collect(),
+            users: cluster
+                .mailboxes
+                .iter()
+                .map(|mailbox| mailbox.address.clone())
+                .collect(),
+            databases: cluster.database.replicate.clone(),
+        }
+    }
+}
+
+impl Topology {
+    /// Names of the nodes of a role; of the mail nodes the primary comes first.
+    pub fn of_role(&self, role: Role) -> Vec<&str> {
+        let mut nodes: Vec<&NodeInfo> = self.nodes.iter().filter(|node| node.role == role).collect();
+        nodes.sort_by_key(|node| !node.primary);
+        nodes.into_iter().map(|node| node.name.as_str()).collect()
+    }
+
+    /// The hosts that keep mail in a queue: gateways and mail nodes.
+    pub fn queueing(&self) -> Vec<&str> {
+        [self.of_role(Role::Gateway), self.of_role(Role::Mail)].concat()
+    }
+}
+
+/// The services that a machine of each role runs and that faults can break, as systemd units without `.service`.
+pub fn services_of(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Mail => &["nginx", "php8.4-fpm", "postfix", "dovecot", "mariadb"],
+        Role::Gateway => &["postfix"],
+        Role::LoadBalancer => &["haproxy"],
+    }
 }
 
 /// One machine of a topology.
@@ -56,7 +106,7 @@ pub struct Mail {
 }
 
 /// Where a client stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vantage {
     /// A host on the internet, beyond the router.
@@ -158,11 +208,37 @@ pub trait Fleet: Send + Sync {
     /// A read-only query whose rows are returned tab-separated, one string a row.
     async fn sql_query(&self, node: &str, database: &str, query: &str) -> Result<Vec<String>, FleetError>;
 
+    /// When an account last logged in to webmail, as `roundcubemail.users` on `node` has it; `None` if it never did.
+    async fn last_login(&self, node: &str, user: &str) -> Result<Option<String>, FleetError> {
+        let user = user.replace(['\\', '\''], "");
+        let query = format!("SELECT CONCAT(user_id, ' ', IFNULL(last_login, '')) FROM users WHERE username = '{user}'");
+        Ok(self.sql_query(node, "roundcubemail", &query).await?.into_iter().next())
+    }
+
     /// The replica threads of a node.
     async fn replication_status(&self, node: &str) -> Result<ReplicationStatus, FleetError>;
 
     /// Recipients that wait in the node's mail queue, one entry a message and recipient.
     async fn queue(&self, node: &str) -> Result<Vec<String>, FleetError>;
+
+    /// Log lines of a node's Postfix that tell of a bounce, oldest first: `status=bounced` or a non-delivery notice. They
+    /// stay as long as the log stays, so callers compare with what was there before.
+    async fn bounces(&self, node: &str) -> Result<Vec<String>, FleetError> {
+        let pattern = "--grep=status=bounced|sender non-delivery notification";
+        let argv = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", pattern].map(str::to_owned);
+        let output = self
+            .exec(node, &argv, Duration::from_secs(30).mul_f64(self.slowness()))
+            .await?;
+        match output.status {
+            // journalctl ends with 1 when nothing matches (journalctl(1), --grep).
+            0 | 1 => Ok(output.stdout.lines().map(str::to_owned).collect()),
+            status => Err(FleetError {
+                node: node.to_owned(),
+                what: "search the journal for bounces".into(),
+                reason: format!("journalctl ended with {status}: {}", output.stderr.trim()),
+            }),
+        }
+    }
 
     /// Tries a TCP connection to a port of a node.
     async fn knock(&self, from: Vantage, node: &str, port: u16) -> Result<Door, FleetError>;
@@ -192,4 +268,7 @@ pub trait Fleet: Send + Sync {
 
     /// Writes consoles and journals into `dir`, one folder a node.
     async fn collect(&self, dir: &Path) -> Result<(), FleetError>;
+
+    /// Ends every machine and waits until it is gone. Dropping the fleet ends them too, without waiting.
+    async fn shut_down(&self) {}
 }

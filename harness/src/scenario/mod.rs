@@ -1,1 +1,16 @@
-//! Scenario files: model, parser with carets, plan, and the engine that plays a plan on a [`crate::fleet::Fleet`].
+//! Scenario files: model, parser with carets, rules, plan. Pure: knows neither a clock nor a machine; what plays a plan is
+//! [`crate::play`].
+
+pub mod check;
+pub mod defect;
+pub mod expectation;
+pub mod model;
+pub mod parse;
+pub mod plan;
+pub mod schema;
+pub mod traffic;
+pub mod words;
+
+pub use self::model::{Action, Scenario, Stage, Step};
+pub use self::parse::{Parsed, parse};
+pub use self::plan::Plan;

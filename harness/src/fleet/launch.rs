@@ -1,0 +1,89 @@
+//! From a cluster description to a running, healthy cluster: real machines, or the simulation on request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use generator::spec::Cluster;
+
+use super::Fleet;
+use super::fake::FakeFleet;
+use crate::scenario::defect::Defect;
+
+/// A cluster description as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterFile {
+    /// Where it comes from, for messages: a path, or `built-in:pair`.
+    pub origin: String,
+    /// Its text, `cluster.toml`.
+    pub text: String,
+}
+
+impl ClusterFile {
+    /// The description as types.
+    ///
+    /// # Errors
+    /// The text that tells what is wrong and where.
+    pub fn read(&self) -> Result<Cluster, String> {
+        let parsed = generator::diag::parse::<Cluster>(&self.text);
+        parsed
+            .map(|(cluster, _)| cluster)
+            .map_err(|problems| generator::diag::render(&problems, &self.origin, &self.text, false))
+    }
+}
+
+/// What is to be launched and how.
+#[derive(Debug, Clone)]
+pub struct LaunchRequest {
+    /// The cluster description.
+    pub cluster: ClusterFile,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Folder for consoles, network captures and journals of this launch.
+    pub report: PathBuf,
+    /// Boot from the images even when a faster way is at hand.
+    pub cold: bool,
+    /// Play on the simulation instead of machines.
+    pub fake: bool,
+    /// What the simulation gets wrong on purpose. Real machines refuse it.
+    pub defect: Option<Defect>,
+}
+
+/// Why no cluster came up.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The description is bad; the text points at the place.
+    #[error("{0}")]
+    Input(String),
+    /// The host lacks something.
+    #[error("{what}\nhelp: {mend}")]
+    Environment {
+        /// What is missing.
+        what: String,
+        /// The exact command or step that mends it.
+        mend: String,
+    },
+    /// The machines came up, but the cluster did not get healthy: that is a finding about the cluster.
+    #[error("the cluster did not come up: {0}")]
+    Cluster(String),
+}
+
+/// Launches a cluster and waits until it is healthy. `progress` gets a line for whatever takes time.
+pub async fn launch(
+    request: &LaunchRequest,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Arc<dyn Fleet>, LaunchError> {
+    let cluster = request.cluster.read().map_err(LaunchError::Input)?;
+    if request.fake {
+        progress("simulation: no machine is booted; this shows the scenario, not the cluster");
+        return Ok(Arc::new(FakeFleet::new(
+            (&cluster).into(),
+            cluster.webmail.check,
+            request.defect,
+            request.seed,
+        )));
+    }
+    Err(LaunchError::Environment {
+        what: "this build has no real machines".into(),
+        mend: "harness scenario --fake NAME   plays on the simulation".into(),
+    })
+}

@@ -1,0 +1,243 @@
+//! Takes one step: faults and their healing with receipts, commands, waiting for traffic; expectations are in `expect`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PlayedStep;
+use super::expect;
+use super::run::Run;
+use crate::fault::Fault;
+use crate::record::{StepResult, What};
+use crate::scenario::model::{Hold, Run as Command};
+use crate::scenario::plan::span;
+use crate::scenario::{Action, Step};
+
+/// Where the steps are taken: what is broken at the moment, and what came of the steps so far.
+pub(super) struct Stage {
+    pub run: Arc<Run>,
+    /// Faults that are not healed, oldest first.
+    pub broken: Vec<Fault>,
+    pub played: Vec<PlayedStep>,
+    /// When the last fault was healed.
+    pub healed_at: Option<Instant>,
+    total: usize,
+}
+
+impl Stage {
+    pub fn new(run: Arc<Run>, total: usize) -> Stage {
+        Stage {
+            run,
+            broken: Vec::new(),
+            played: Vec::new(),
+            healed_at: None,
+            total,
+        }
+    }
+
+    /// Takes a step of the file and says whether the next one may follow.
+    pub async fn take(&mut self, index: usize, step: &Step) -> bool {
+        self.begin(index, step.action.kind(), &step.title);
+        let began = Instant::now();
+        let within = self.run.stretch(step.within);
+        let result = match &step.action {
+            Action::Fault { fault, .. } => self.inject(fault, within).await,
+            Action::Heal { fault, .. } => self.heal(fault, within).await,
+            Action::Expect(expectation) => expect::expect(&self.run, expectation, began + within).await,
+            Action::Run(command) => self.command(command, began + within).await,
+            Action::Hold(hold) => self.hold(hold, began + within).await,
+        };
+        let took = began.elapsed();
+        let result = keep_promise(result, step.budget, took);
+        let held = matches!(result, StepResult::Held { .. });
+        self.end(index, result, took);
+        held
+    }
+
+    /// Records the beginning of a step.
+    pub fn begin(&self, index: usize, kind: &str, title: &str) {
+        let begun = What::StepBegin {
+            step: index,
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+        };
+        self.run.recorder.record(begun);
+        self.run.observer.step_began(index, self.total, title);
+    }
+
+    /// Records the end of a step.
+    pub fn end(&mut self, index: usize, result: StepResult, took: Duration) {
+        self.run.recorder.record(What::StepEnd {
+            step: index,
+            result: result.clone(),
+        });
+        self.run.observer.step_ended(index, &result, took);
+        self.played.push(PlayedStep {
+            step: index,
+            result,
+            took,
+        });
+    }
+
+    async fn inject(&mut self, fault: &Fault, within: Duration) -> StepResult {
+        let record = &self.run.recorder;
+        record.record(What::Inject { fault: fault.clone() });
+        // Whatever the answer, it may have taken hold, and is healed at the end.
+        self.broken.push(fault.clone());
+        match bounded(within, self.run.fleet.inject(fault)).await {
+            Ok(receipt) => {
+                let detail = format!("{}: {}", receipt.source, receipt.observed);
+                record.record(What::Injected {
+                    fault: fault.clone(),
+                    receipt,
+                });
+                StepResult::Held { detail }
+            }
+            Err(reason) => {
+                record.record(What::NoReceipt {
+                    fault: fault.clone(),
+                    reason: reason.clone(),
+                });
+                StepResult::Inconclusive {
+                    detail: format!("no receipt that it took hold: {reason}"),
+                }
+            }
+        }
+    }
+
+    /// Heals a fault. Without a receipt it still counts as broken, and the end of the run tries again.
+    pub async fn heal(&mut self, fault: &Fault, within: Duration) -> StepResult {
+        let record = &self.run.recorder;
+        record.record(What::Heal { fault: fault.clone() });
+        match bounded(within, self.run.fleet.heal(fault)).await {
+            Ok(receipt) => {
+                let detail = format!("{}: {}", receipt.source, receipt.observed);
+                record.record(What::Healed {
+                    fault: fault.clone(),
+                    receipt,
+                });
+                if let Some(position) = self.broken.iter().position(|broken| broken == fault) {
+                    self.broken.remove(position);
+                }
+                self.healed_at = Some(Instant::now());
+                StepResult::Held { detail }
+            }
+            Err(reason) => {
+                record.record(What::NoReceipt {
+                    fault: fault.clone(),
+                    reason: reason.clone(),
+                });
+                StepResult::Inconclusive {
+                    detail: format!("no receipt that it was healed: {reason}"),
+                }
+            }
+        }
+    }
+
+    async fn command(&self, command: &Command, until: Instant) -> StepResult {
+        poll(until, Duration::from_millis(500), async || {
+            let deadline = until.saturating_duration_since(Instant::now());
+            let output = self.run.fleet.exec(&command.node, &command.run, deadline).await;
+            let output = output.map_err(|error| Miss::NotYet(error.to_string()))?;
+            if output.status != command.status {
+                let seen = last_line(&output.stderr)
+                    .or(last_line(&output.stdout))
+                    .unwrap_or("nothing said");
+                return Err(Miss::NotYet(format!(
+                    "status {} where {} is expected: {seen}",
+                    output.status, command.status
+                )));
+            }
+            match &command.stdout {
+                Some(wanted) if !output.stdout.contains(wanted.as_str()) => {
+                    let seen = last_line(&output.stdout).unwrap_or("nothing");
+                    Err(Miss::NotYet(format!("`{wanted}` is not in its output: {seen}")))
+                }
+                _ => Ok(format!("status {}", output.status)),
+            }
+        })
+        .await
+    }
+
+    async fn hold(&self, hold: &Hold, until: Instant) -> StepResult {
+        let since = Instant::now();
+        poll(until, Duration::from_millis(200), async || {
+            let done = self.run.successes(hold.hold, since);
+            let tally = format!("{done} of {} operations succeeded", hold.operations);
+            if done >= hold.operations {
+                Ok(tally)
+            } else {
+                Err(Miss::NotYet(tally))
+            }
+        })
+        .await
+    }
+}
+
+/// Why an attempt to see something did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// It may still come.
+    NotYet(String),
+    /// It is certain that it does not hold.
+    Wrong(String),
+}
+
+/// Tries until it holds, is certainly wrong, or `until` has passed.
+pub(super) async fn poll(
+    until: Instant,
+    pause: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<String, Miss>,
+) -> StepResult {
+    let began = Instant::now();
+    let mut last = "nothing was seen".to_owned();
+    loop {
+        // An attempt has deadlines of its own; this one catches what ignores them.
+        let limit = until.saturating_duration_since(Instant::now()) + Duration::from_secs(30);
+        match timeout(limit, attempt()).await {
+            Ok(Ok(detail)) => return StepResult::Held { detail },
+            Ok(Err(Miss::Wrong(detail))) => return StepResult::Broken { detail },
+            Ok(Err(Miss::NotYet(reason))) => last = reason,
+            Err(_) => {}
+        }
+        if Instant::now() >= until {
+            let waited = span(Duration::from_millis(
+                began.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+            ));
+            return StepResult::Broken {
+                detail: format!("{last} (waited {waited})"),
+            };
+        }
+        sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+async fn bounded<T>(
+    within: Duration,
+    future: impl Future<Output = Result<T, crate::fleet::FleetError>>,
+) -> Result<T, String> {
+    match timeout(within, future).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("nothing was seen within {}", span(within))),
+    }
+}
+
+/// A promise that was kept too late was not kept.
+fn keep_promise(result: StepResult, budget: Option<Duration>, took: Duration) -> StepResult {
+    match (result, budget) {
+        (StepResult::Held { detail }, Some(budget)) if took > budget => {
+            let late = format!(
+                "took {:.1} s, promised in {}: {detail}",
+                took.as_secs_f64(),
+                span(budget)
+            );
+            StepResult::Broken { detail: late }
+        }
+        (result, _) => result,
+    }
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty())
+}

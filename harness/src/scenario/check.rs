@@ -1,0 +1,343 @@
+//! Rules that a scenario must keep: those of its own shape, and those that need to know the cluster it plays on.
+
+use std::collections::BTreeMap;
+
+use generator::diag::{Diagnostic, Spans, did_you_mean};
+
+use super::expectation::Expectation;
+use super::model::{Action, Scenario, Stage};
+use super::words;
+use crate::fault::Fault;
+use crate::fleet::{Role, Topology};
+use crate::record::Service;
+
+const SERVICES: [Service; 4] = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
+
+/// What can be told from the file alone. Fills in what follows from other steps: the faults that are healed, titles.
+pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    check_name(scenario, spans, &mut problems);
+    check_paces(scenario, spans, &mut problems);
+    check_budgets(scenario, spans, &mut problems);
+    match_heals(scenario, spans, &mut problems);
+    if let Some(must_fail) = &scenario.head.must_fail
+        && must_fail.fleet == Stage::Real
+        && must_fail.defect.is_some()
+    {
+        let found = problem(
+            spans,
+            "defect-on-real",
+            "must-fail.defect",
+            "real machines cannot carry a planted defect",
+        );
+        problems.push(found.help("leave out `fleet`, or plant the failure in the steps or budgets"));
+    }
+    for step in &mut scenario.steps {
+        if step.title.is_empty() {
+            step.title = words::action(&step.action);
+        }
+    }
+    problems
+}
+
+/// A problem at a value, or at what encloses it if it is not written.
+fn problem(spans: &Spans, code: &'static str, path: &str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(code, message).at(spans.value_or_enclosing(path), "")
+}
+
+fn check_name(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+    let name = &scenario.head.name;
+    let fine = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    if name.is_empty() || !name.chars().all(fine) {
+        let found = problem(
+            spans,
+            "bad-name",
+            "name",
+            "a scenario's name is made of small letters, digits and hyphens",
+        );
+        problems.push(found.help("it is what `harness scenario NAME` takes and what report folders are called"));
+    }
+}
+
+fn check_paces(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+    for service in SERVICES {
+        let Some(pace) = scenario.head.traffic.pace(service) else {
+            continue;
+        };
+        let path = format!("traffic.{}", traffic_key(service));
+        if pace.every.is_zero() {
+            problems.push(problem(
+                spans,
+                "no-pause",
+                &format!("{path}.every"),
+                "traffic needs a pause between operations",
+            ));
+        }
+        if pace.at_once == 0 {
+            problems.push(problem(
+                spans,
+                "no-traffic",
+                &format!("{path}.at_once"),
+                "`at_once = 0` would be no traffic",
+            ));
+        }
+    }
+}
+
+fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+    for service in SERVICES {
+        let key = words::service(service);
+        let path = format!("budget.{key}");
+        if scenario.head.budget.of(service).is_some() && scenario.head.traffic.pace(service).is_none() {
+            let found = problem(
+                spans,
+                "budget-without-traffic",
+                &path,
+                format!("a budget for {key}, but nothing uses it"),
+            );
+            problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(service))));
+        }
+    }
+    for (index, step) in scenario.steps.iter().enumerate() {
+        if let Action::Hold(hold) = &step.action
+            && scenario.head.traffic.pace(hold.hold).is_none()
+        {
+            let key = words::service(hold.hold);
+            let found = problem(
+                spans,
+                "hold-without-traffic",
+                &format!("step[{index}].hold"),
+                format!("waits for {key}, but nothing uses it"),
+            );
+            problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(hold.hold))));
+        }
+    }
+}
+
+fn traffic_key(service: Service) -> &'static str {
+    match service {
+        Service::MailIn => "mail",
+        other => words::service(other),
+    }
+}
+
+/// Gives each `heal` the fault of its name, and complains where there is none at that moment.
+fn match_heals(scenario: &mut Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+    let mut open: BTreeMap<String, Fault> = BTreeMap::new();
+    for (index, step) in scenario.steps.iter_mut().enumerate() {
+        match &mut step.action {
+            Action::Fault {
+                fault,
+                name: Some(name),
+            } => {
+                let before = open.insert(name.clone(), fault.clone());
+                problems.extend(before.map(|_| {
+                    let path = format!("step[{index}].as");
+                    let found = problem(spans, "still-broken", &path, format!("`{name}` is still broken here"));
+                    found.help("heal it first, or take another name")
+                }));
+            }
+            Action::Heal { name, fault } => match open.remove(name) {
+                Some(broken) => *fault = broken,
+                None => {
+                    let known: Vec<&str> = open.keys().map(String::as_str).collect();
+                    let path = format!("step[{index}].heal");
+                    let message = format!("nothing called `{name}` is broken at this point");
+                    let help = did_you_mean(name, &known);
+                    let help = help.unwrap_or_else(|| "name an earlier fault with `as = \"...\"`".to_owned());
+                    problems.push(problem(spans, "nothing-to-heal", &path, message).help(help));
+                }
+            },
+            _ => {}
+        }
+    }
+}
+
+/// What can be told only with the cluster at hand: nodes, accounts and databases must exist.
+pub fn against(scenario: &Scenario, spans: &Spans, topology: &Topology) -> Vec<Diagnostic> {
+    let mut checker = Checker {
+        spans,
+        topology,
+        problems: Vec::new(),
+    };
+    checker.traffic(scenario);
+    for (index, step) in scenario.steps.iter().enumerate() {
+        checker.step(index, &step.action);
+    }
+    checker.problems
+}
+
+struct Checker<'a> {
+    spans: &'a Spans,
+    topology: &'a Topology,
+    problems: Vec<Diagnostic>,
+}
+
+impl Checker<'_> {
+    fn one_of(&mut self, path: String, noun: &str, word: &str, known: &[&str]) {
+        if !known.contains(&word) {
+            let message = format!("cluster `{}` has no {noun} `{word}`", self.topology.name);
+            let mut found = problem(self.spans, "not-in-cluster", &path, message);
+            found.help = did_you_mean(word, known);
+            self.problems.push(found);
+        }
+    }
+
+    fn node(&mut self, path: String, node: &str) {
+        let known: Vec<&str> = self.topology.nodes.iter().map(|node| node.name.as_str()).collect();
+        self.one_of(path, "node", node, &known);
+    }
+
+    fn mail_node(&mut self, path: String, node: &str) {
+        let known = self.topology.of_role(Role::Mail);
+        self.one_of(path, "mail node", node, &known);
+    }
+
+    fn queueing(&mut self, path: String, node: &str) {
+        let known = self.topology.queueing();
+        self.one_of(path, "host that takes mail", node, &known);
+    }
+
+    fn user(&mut self, path: String, user: &str) {
+        let known: Vec<&str> = self.topology.users.iter().map(String::as_str).collect();
+        self.one_of(path, "account", user, &known);
+    }
+
+    fn databases(&mut self, path: &str, databases: &[String]) {
+        let known: Vec<&str> = self.topology.databases.iter().map(String::as_str).collect();
+        for (index, database) in databases.iter().enumerate() {
+            self.one_of(
+                format!("{path}.databases[{index}]"),
+                "replicated database",
+                database,
+                &known,
+            );
+        }
+    }
+
+    fn service(&mut self, path: &str, node: &str, service: &str) {
+        self.node(format!("{path}.node"), node);
+        if let Some(info) = self.topology.nodes.iter().find(|info| info.name == node) {
+            let known = crate::fleet::services_of(info.role);
+            self.one_of(
+                format!("{path}.service"),
+                &format!("service on {node} called"),
+                service,
+                known,
+            );
+        }
+    }
+
+    fn traffic(&mut self, scenario: &Scenario) {
+        let traffic = &scenario.head.traffic;
+        let no_lists = (&[][..], &[][..]);
+        for (key, (users, nodes)) in [
+            (
+                "mail",
+                traffic.mail.as_ref().map_or(no_lists, |mail| (&mail.users, &[])),
+            ),
+            (
+                "webmail",
+                traffic
+                    .webmail
+                    .as_ref()
+                    .map_or(no_lists, |webmail| (&webmail.users, &[])),
+            ),
+            ("sql", traffic.sql.as_ref().map_or(no_lists, |sql| (&[], &sql.nodes))),
+            (
+                "imap",
+                traffic
+                    .imap
+                    .as_ref()
+                    .map_or(no_lists, |imap| (&imap.users, &imap.nodes)),
+            ),
+        ] {
+            for (index, user) in users.iter().enumerate() {
+                self.user(format!("traffic.{key}.users[{index}]"), user);
+            }
+            for (index, node) in nodes.iter().enumerate() {
+                self.mail_node(format!("traffic.{key}.nodes[{index}]"), node);
+            }
+        }
+        if let Some(sql) = &traffic.sql {
+            self.databases("traffic.sql", &sql.databases);
+        }
+    }
+
+    fn step(&mut self, index: usize, action: &Action) {
+        let path = format!("step[{index}]");
+        match action {
+            Action::Fault { fault, .. } => self.fault(&path, fault),
+            Action::Expect(expectation) => self.expectation(&path, expectation),
+            Action::Run(run) => self.node(format!("{path}.node"), &run.node),
+            Action::Heal { .. } | Action::Hold(_) => {}
+        }
+    }
+
+    fn fault(&mut self, path: &str, fault: &Fault) {
+        match fault {
+            Fault::PowerCut { node } | Fault::Freeze { node } | Fault::Reboot { node } => {
+                self.node(format!("{path}.node"), node);
+            }
+            Fault::ServiceStop { node, service }
+            | Fault::ServiceKill { node, service }
+            | Fault::ServiceFreeze { node, service } => self.service(path, node, service),
+            Fault::LinkCut { from, to, .. } => {
+                self.node(format!("{path}.from"), from);
+                self.node(format!("{path}.to"), to);
+                if from == to {
+                    let message = format!("{from} has no link with itself");
+                    self.problems
+                        .push(problem(self.spans, "link-to-itself", &format!("{path}.to"), message));
+                }
+            }
+        }
+    }
+
+    fn expectation(&mut self, path: &str, expectation: &Expectation) {
+        let at = |key: &str| format!("{path}.{key}");
+        match expectation {
+            Expectation::Webmail { user, served_by } => {
+                user.iter().for_each(|user| self.user(at("user"), user));
+                served_by.iter().for_each(|node| self.mail_node(at("served_by"), node));
+            }
+            Expectation::MailAccepted { to, by } => {
+                to.iter().for_each(|user| self.user(at("to"), user));
+                by.iter().for_each(|node| self.queueing(at("by"), node));
+            }
+            Expectation::MailDelivered { to, on } => {
+                to.iter().for_each(|user| self.user(at("to"), user));
+                on.iter().for_each(|node| self.mail_node(at("on"), node));
+            }
+            Expectation::SqlWrite { node, databases } => {
+                self.mail_node(at("node"), node);
+                self.databases(path, databases);
+            }
+            Expectation::RowReplicated { from, databases, .. } => {
+                from.iter().for_each(|node| self.mail_node(at("from"), node));
+                self.databases(path, databases);
+            }
+            Expectation::LoginReplicated { user, served_by } => {
+                self.user(at("user"), user);
+                served_by.iter().for_each(|node| self.mail_node(at("served_by"), node));
+            }
+            Expectation::QueueHolds { node: Some(node), .. } | Expectation::QueueEmpty { node: Some(node) } => {
+                self.queueing(at("node"), node);
+            }
+            Expectation::QueueHolds { node: None, .. } if self.topology.of_role(Role::Gateway).is_empty() => {
+                let message = "this cluster has no gateway to keep mail";
+                let found = problem(self.spans, "no-gateway", &at("expect"), message);
+                self.problems
+                    .push(found.help("name the node whose queue is meant with `node = \"...\"`"));
+            }
+            Expectation::Door { node, .. } | Expectation::SmtpRefuses { node, .. } => self.node(at("node"), node),
+            Expectation::QueueHolds { .. }
+            | Expectation::QueueEmpty { .. }
+            | Expectation::AllDelivered
+            | Expectation::ReplicationRunning
+            | Expectation::Converged
+            | Expectation::NothingBounced
+            | Expectation::Healthy => {}
+        }
+    }
+}

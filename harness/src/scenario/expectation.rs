@@ -1,0 +1,177 @@
+//! What a scenario may expect of the cluster: one kind a variant, written `expect = "kind"` with its fields beside it.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::fleet::Vantage;
+
+/// An expectation. It is tried again until it holds or its time is over.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(tag = "expect")]
+pub enum Expectation {
+    /// A webmail log-in through the load balancer works.
+    Webmail {
+        /// Who logs in; the cluster's first account if left out.
+        user: Option<String>,
+        /// The node that must have served it.
+        served_by: Option<String>,
+    },
+    /// A message from a foreign server is accepted (250).
+    MailAccepted {
+        /// Recipient; the cluster's first account if left out.
+        to: Option<String>,
+        /// The host that must have accepted it.
+        by: Option<String>,
+    },
+    /// A message sent in this step lands in the recipient's mailbox.
+    MailDelivered {
+        /// Recipient; the cluster's first account if left out.
+        to: Option<String>,
+        /// The mail node whose mailbox it must be in; any if left out.
+        on: Option<String>,
+    },
+    /// Every message that was accepted before this step is in a mailbox of its recipient.
+    AllDelivered,
+    /// A row is acknowledged.
+    SqlWrite {
+        /// The node written to.
+        node: String,
+        /// Databases; all replicated ones if left out.
+        #[serde(default)]
+        databases: Vec<String>,
+    },
+    /// Rows written on one mail node are seen on the other. Without `from`: on both at the same moment, both ways.
+    RowReplicated {
+        /// The node written to.
+        from: Option<String>,
+        /// Databases; all replicated ones if left out.
+        #[serde(default)]
+        databases: Vec<String>,
+        /// Rows for each database and direction.
+        #[serde(default = "one")]
+        rows: u32,
+    },
+    /// A webmail log-in appears in `roundcubemail.users` on both mail nodes.
+    LoginReplicated {
+        /// Who logs in.
+        user: String,
+        /// The node that must have served it.
+        served_by: Option<String>,
+    },
+    /// Both replica threads of every mail node run.
+    ReplicationRunning,
+    /// Every table of every replicated database has the same checksum on both mail nodes.
+    Converged,
+    /// Mail waits in a queue.
+    QueueHolds {
+        /// The node; the gateway if left out.
+        node: Option<String>,
+        /// At least so many messages.
+        at_least: u32,
+    },
+    /// No mail waits in a queue.
+    QueueEmpty {
+        /// The node; every gateway and mail node if left out.
+        node: Option<String>,
+    },
+    /// No host has bounced mail since the scenario began, and no non-delivery notice waits in a queue.
+    NothingBounced,
+    /// A TCP port is open or closed to somebody.
+    Door {
+        /// Where the client stands.
+        from: Vantage,
+        /// The node.
+        node: String,
+        /// The port.
+        port: u16,
+        /// What it must be.
+        state: DoorState,
+    },
+    /// An SMTP server refuses what it must refuse, in a plain dialogue with the port.
+    SmtpRefuses {
+        /// Where the client stands.
+        from: Vantage,
+        /// The node.
+        node: String,
+        /// The port.
+        #[serde(default = "smtp_port")]
+        port: u16,
+        /// What must be refused.
+        what: Refusal,
+    },
+    /// Nothing ails the cluster.
+    Healthy,
+}
+
+/// What a port must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DoorState {
+    /// Connections are accepted.
+    Open,
+    /// Connections are refused or not answered.
+    Closed,
+}
+
+/// What an SMTP server must refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// A recipient of a foreign domain, also in the disguises `user%foreign@own` and `"user@foreign"@own`.
+    Relay,
+    /// A recipient that does not exist in the own domain.
+    UnknownUser,
+    /// A log-in before STARTTLS: AUTH is not offered, and not taken when it is tried all the same.
+    ClearTextLogin,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn smtp_port() -> u16 {
+    25
+}
+
+impl Expectation {
+    /// The kinds as they are written in files, in the order of the description.
+    pub const KINDS: [&str; 15] = [
+        "webmail",
+        "mail-accepted",
+        "mail-delivered",
+        "all-delivered",
+        "sql-write",
+        "row-replicated",
+        "login-replicated",
+        "replication-running",
+        "converged",
+        "queue-holds",
+        "queue-empty",
+        "nothing-bounced",
+        "door",
+        "smtp-refuses",
+        "healthy",
+    ];
+
+    /// The kind as it is written in files.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Expectation::Webmail { .. } => "webmail",
+            Expectation::MailAccepted { .. } => "mail-accepted",
+            Expectation::MailDelivered { .. } => "mail-delivered",
+            Expectation::AllDelivered => "all-delivered",
+            Expectation::SqlWrite { .. } => "sql-write",
+            Expectation::RowReplicated { .. } => "row-replicated",
+            Expectation::LoginReplicated { .. } => "login-replicated",
+            Expectation::ReplicationRunning => "replication-running",
+            Expectation::Converged => "converged",
+            Expectation::QueueHolds { .. } => "queue-holds",
+            Expectation::QueueEmpty { .. } => "queue-empty",
+            Expectation::NothingBounced => "nothing-bounced",
+            Expectation::Door { .. } => "door",
+            Expectation::SmtpRefuses { .. } => "smtp-refuses",
+            Expectation::Healthy => "healthy",
+        }
+    }
+}

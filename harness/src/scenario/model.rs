@@ -1,0 +1,174 @@
+//! A scenario as types: what runs beside it, its steps, its budgets, what the oracles are told.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::defect::Defect;
+use super::expectation::Expectation;
+use super::traffic::Traffic;
+use crate::fault::Fault;
+use crate::oracle::{Budgets, OracleConfig};
+use crate::record::Service;
+
+/// One scenario file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Everything but the steps.
+    pub head: Head,
+    /// The steps, played in this order.
+    pub steps: Vec<Step>,
+}
+
+/// A scenario file without its steps.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Short name; the file's name without `.toml`.
+    pub name: String,
+    /// What the scenario shows, one sentence.
+    pub summary: String,
+    /// The cluster that it plays on: `pair`, `no-gateway`, or the path of a `cluster.toml` relative to the scenario.
+    #[serde(default = "pair")]
+    pub cluster: String,
+    /// What clients do all the time.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// The longest outage that each service may have.
+    #[serde(default)]
+    pub budget: Budgets,
+    /// What the oracles are told.
+    #[serde(default)]
+    pub oracle: OracleConfig,
+    /// Turns the result round: the run must fail, and for this reason.
+    #[serde(rename = "must-fail")]
+    pub must_fail: Option<MustFail>,
+}
+
+/// The reason for which a scenario must fail.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MustFail {
+    /// Code of the finding that must come out, e.g. `mail-lost`.
+    pub reason: String,
+    /// Codes of findings that follow from the same defect and may come out beside it. Any other finding is wrong.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// What the simulation gets wrong. Left out, the scenario itself is the plant: it asks for what is not so.
+    pub defect: Option<Defect>,
+    /// Where it plays.
+    #[serde(default)]
+    pub fleet: Stage,
+}
+
+/// Where a scenario plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// On the simulation; only it can carry a defect.
+    #[default]
+    Fake,
+    /// On real machines.
+    Real,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The step in words; made from the action if the file gives none.
+    pub title: String,
+    /// What is done or expected.
+    pub action: Action,
+    /// Guard against hanging, before it is stretched for slow machines.
+    pub within: Duration,
+    /// A promise: the step is broken if it took longer. Never stretched.
+    pub budget: Option<Duration>,
+}
+
+/// What a step does or expects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Breaks something.
+    Fault {
+        /// What is broken.
+        fault: Fault,
+        /// The name by which a later step heals it.
+        name: Option<String>,
+    },
+    /// Heals a fault by its name.
+    Heal {
+        /// The name given with `as`.
+        name: String,
+        /// The fault of that name.
+        fault: Fault,
+    },
+    /// Expects something of the cluster.
+    Expect(Expectation),
+    /// Runs a command on a node.
+    Run(Run),
+    /// Lets traffic go on until enough operations succeeded.
+    Hold(Hold),
+}
+
+/// A command on a node, and what must come of it.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Program and arguments; no shell.
+    pub run: Vec<String>,
+    /// The node.
+    pub node: String,
+    /// The expected exit status.
+    #[serde(default)]
+    pub status: i32,
+    /// Text that standard output must contain.
+    pub stdout: Option<String>,
+}
+
+/// Traffic goes on until so many operations that began in this step succeeded.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// The service; it must have traffic.
+    pub hold: Service,
+    /// How many operations.
+    pub operations: u64,
+}
+
+fn pair() -> String {
+    "pair".into()
+}
+
+impl Action {
+    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Action::Fault { .. } => "fault",
+            Action::Heal { .. } => "heal",
+            Action::Expect(expectation) => expectation.kind(),
+            Action::Run(_) => "run",
+            Action::Hold(_) => "hold",
+        }
+    }
+}
+
+impl Scenario {
+    /// Short name.
+    pub fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    /// Where it plays when nobody asks for something else.
+    pub fn stage(&self) -> Stage {
+        self.head
+            .must_fail
+            .as_ref()
+            .map_or(Stage::Real, |must_fail| must_fail.fleet)
+    }
+
+    /// What the simulation is to get wrong.
+    pub fn defect(&self) -> Option<Defect> {
+        self.head.must_fail.as_ref().and_then(|must_fail| must_fail.defect)
+    }
+}
