@@ -14,6 +14,7 @@ pub mod lan;
 pub mod oracle;
 pub mod play;
 pub mod probe;
+pub mod progress;
 pub mod record;
 pub mod report;
 pub mod scenario;
