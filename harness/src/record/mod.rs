@@ -39,6 +39,21 @@ pub enum Service {
     Sql,
 }
 
+impl Service {
+    /// Every service, in the order of reports.
+    pub const ALL: [Service; 4] = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
+
+    /// The name as it is written in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Service::Webmail => "webmail",
+            Service::MailIn => "mail-in",
+            Service::Imap => "imap",
+            Service::Sql => "sql",
+        }
+    }
+}
+
 /// What a client was told, or what became of its operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -249,6 +264,9 @@ pub enum What {
         /// What still differed.
         differs: String,
     },
+    /// Background traffic was told to stop. Operations under way still end; what begins later belongs to a step, or is
+    /// the foreign server trying waiting mail again.
+    TrafficEnd,
     /// A remark for readers of the log.
     Note {
         /// The remark.
@@ -350,6 +368,7 @@ mod tests {
                 after: 1,
                 differs: "vmail.mailbox".into(),
             },
+            What::TrafficEnd,
             What::End,
         ];
         let mut lines = String::new();

@@ -102,10 +102,9 @@ mod tests {
 
     #[test]
     fn an_unknown_event_is_named_with_its_line() {
-        insta::assert_snapshot!(error_of(&format!("{END}{{\"at\":6,\"event\":\"party\"}}\n")), @r#"
-        DIR/events.jsonl:2: no event: unknown variant `party`, expected one of `begin`, `invoke`, `done`, `step-begin`, `step-end`, `inject`, `injected`, `heal`, `healed`, `no-receipt`, `mailbox`, `queue`, `rows`, `checksum`, `replication`, `converged`, `not-converged`, `note`, `end` at line 1 column 24
-             2 | {"at":6,"event":"party"}
-        "#);
+        let error = error_of(&format!("{END}{{\"at\":6,\"event\":\"party\"}}\n"));
+        assert!(error.starts_with("DIR/events.jsonl:2: no event: unknown variant `party`, expected one of `begin`"));
+        assert!(error.ends_with("\n     2 | {\"at\":6,\"event\":\"party\"}"), "{error}");
     }
 
     #[test]
