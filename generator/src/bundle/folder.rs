@@ -59,6 +59,15 @@ pub struct Written {
 }
 
 impl Bundle {
+    /// Whether a bundle may be written to `dir`: it does not exist, is empty but for `secrets.toml`, or holds an
+    /// earlier rendering.
+    ///
+    /// # Errors
+    /// [`WriteError::NotOurs`] if it holds anything else, [`WriteError::Io`].
+    pub fn may_replace(dir: &Path) -> Result<(), WriteError> {
+        replaceable(dir).map(|_| ())
+    }
+
     /// Writes the bundle:
     ///
     /// ```text
@@ -82,6 +91,13 @@ impl Bundle {
             })?;
         }
         let replaces = replaceable(dir)?;
+        // A link stays, and what it leads to is replaced; `.` gets a name.
+        let real = if replaces {
+            dir.canonicalize().map_err(at(dir))?
+        } else {
+            dir.to_owned()
+        };
+        let dir = real.as_path();
         let parent = dir
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
@@ -330,6 +346,17 @@ mod tests {
             Err(WriteError::NotOurs { .. })
         ));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_to_the_folder_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        bundle("x").write_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        bundle("y").write_dir(&link).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read_to_string(real.join("mail1/root/etc/plain")).unwrap(), "y");
     }
 
     #[test]

@@ -1,0 +1,297 @@
+//! The program as it is called: exit statuses, help, messages.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs `generator` in the package's folder.
+fn generator(arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("generator").unwrap();
+    command.current_dir(here("")).args(arguments).output().unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A folder for one test, and a path in it.
+fn folder() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("files").to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn help_teaches() {
+    insta::assert_snapshot!("help", out(&generator(&["--help"])));
+    for verb in ["check", "render", "diff", "schema", "completions"] {
+        insta::assert_snapshot!(format!("help-{verb}"), out(&generator(&[verb, "--help"])));
+    }
+}
+
+#[test]
+fn a_good_description_holds() {
+    let output = generator(&["check", "tests/fixtures/good.toml"]);
+    assert_eq!(status(&output), 0);
+    assert_eq!(out(&output), "tests/fixtures/good.toml: nothing to object to\n");
+}
+
+#[test]
+fn warnings_alone_hold() {
+    let output = generator(&["check", "examples/pair.toml"]);
+    assert_eq!(status(&output), 0);
+    insta::assert_snapshot!(out(&output));
+}
+
+#[test]
+fn an_error_does_not_hold() {
+    let output = generator(&["check", "tests/fixtures/duplicate-address.toml"]);
+    assert_eq!(status(&output), 1);
+    insta::assert_snapshot!(out(&output));
+}
+
+#[test]
+fn an_error_in_json_carries_the_place() {
+    let output = generator(&["check", "tests/fixtures/duplicate-address.toml", "--format", "json"]);
+    assert_eq!(status(&output), 1);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["errors"], 1);
+    assert_eq!(json["findings"][0]["code"], "duplicate-address");
+    assert_eq!(json["findings"][0]["line"], 20);
+    assert_eq!(json["findings"][0]["related"][0]["line"], 14);
+}
+
+#[test]
+fn a_malformed_description_is_bad_input_in_both_formats() {
+    let (dir, _) = folder();
+    let path = dir.path().join("c.toml");
+    std::fs::write(&path, "[cluster]\nnmae = \"x\"\n").unwrap();
+    let path = path.to_str().unwrap();
+    let text = generator(&["check", path]);
+    assert_eq!(status(&text), 3);
+    assert!(err(&text).contains("did you mean `name`?"), "{}", err(&text));
+    let json = generator(&["check", path, "--format", "json"]);
+    assert_eq!(status(&json), 3);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["findings"][0]["code"], "unknown-key");
+}
+
+#[test]
+fn what_cannot_be_read_is_bad_input() {
+    assert_eq!(status(&generator(&["check", "no-such-file.toml"])), 3);
+    assert_eq!(status(&generator(&["chekc", "examples/pair.toml"])), 3);
+    assert_eq!(status(&generator(&["check"])), 3);
+}
+
+#[test]
+fn the_rules_can_be_listed() {
+    let output = generator(&["check", "--rules"]);
+    assert_eq!(status(&output), 0);
+    insta::assert_snapshot!(out(&output));
+}
+
+#[test]
+fn the_first_rendering_makes_secrets_and_the_second_uses_them() {
+    let (_dir, files) = folder();
+    let first = generator(&["render", "examples/pair.toml", "--out", &files]);
+    assert_eq!(status(&first), 0, "{}", err(&first));
+    assert!(err(&first).contains("secrets: new ones in"), "{}", err(&first));
+    let secrets = Path::new(&files).join("secrets.toml");
+    assert_eq!(secrets.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let before = std::fs::read(&secrets).unwrap();
+    let second = generator(&["render", "examples/pair.toml", "--out", &files]);
+    assert_eq!(status(&second), 0, "{}", err(&second));
+    assert_eq!(std::fs::read(&secrets).unwrap(), before);
+}
+
+#[test]
+fn a_new_mailbox_gets_a_password_and_the_others_keep_theirs() {
+    let (dir, files) = folder();
+    generator(&["render", "examples/pair.toml", "--out", &files]);
+    let secrets = Path::new(&files).join("secrets.toml");
+    let before = std::fs::read_to_string(&secrets).unwrap();
+    let more = dir.path().join("more.toml");
+    let pair = std::fs::read_to_string(here("examples/pair.toml")).unwrap();
+    std::fs::write(&more, pair + "[[mailbox]]\naddress = \"dave@example.org\"\n").unwrap();
+    let output = generator(&["render", more.to_str().unwrap(), "--out", &files]);
+    assert!(
+        err(&output).contains("added there: password of the mailbox dave@example.org\n"),
+        "{}",
+        err(&output)
+    );
+    let after = std::fs::read_to_string(&secrets).unwrap();
+    let kept: Vec<&str> = after.lines().filter(|line| !line.starts_with("\"dave@")).collect();
+    assert_eq!(kept, before.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_seed_gives_the_same_files_each_time() {
+    let (dir, files) = folder();
+    let again = dir.path().join("again").to_str().unwrap().to_owned();
+    for path in [&files, &again] {
+        let output = generator(&["render", "examples/pair.toml", "--out", path, "--seed", "7"]);
+        assert_eq!(status(&output), 0, "{}", err(&output));
+    }
+    assert_eq!(contents(Path::new(&files)), contents(Path::new(&again)));
+    assert!(!Path::new(&files).join("secrets.toml").exists());
+}
+
+/// Every file below a folder with its bytes, sorted.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut todo, mut found) = (vec![dir.to_owned()], Vec::new());
+    while let Some(next) = todo.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else {
+                found.push((
+                    path.strip_prefix(dir).unwrap().to_owned(),
+                    std::fs::read(&path).unwrap(),
+                ));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn with_errors_nothing_is_written() {
+    let (_dir, files) = folder();
+    let output = generator(&["render", "tests/fixtures/soft-bounce.toml", "--out", &files]);
+    assert_eq!(status(&output), 1);
+    assert!(err(&output).ends_with("\nnothing was written\n"), "{}", err(&output));
+    assert!(!Path::new(&files).exists());
+}
+
+#[test]
+fn a_foreign_folder_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
+    let output = generator(&["render", "examples/pair.toml", "--out", dir.path().to_str().unwrap()]);
+    assert_eq!(status(&output), 3);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn secrets_that_others_can_read_are_the_environments_fault() {
+    let (_dir, files) = folder();
+    generator(&["render", "examples/pair.toml", "--out", &files]);
+    let secrets = Path::new(&files).join("secrets.toml");
+    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let output = generator(&["render", "examples/pair.toml", "--out", &files]);
+    assert_eq!(status(&output), 4);
+    assert!(err(&output).contains("chmod 600 "), "{}", err(&output));
+}
+
+#[test]
+fn weak_secrets_stop_a_rendering_and_are_not_shown() {
+    let (_dir, files) = folder();
+    generator(&["render", "examples/pair.toml", "--out", &files]);
+    let secrets = Path::new(&files).join("secrets.toml");
+    let text = std::fs::read_to_string(&secrets).unwrap();
+    let weak: String = text
+        .lines()
+        .map(|l| {
+            if l.starts_with("replication_password") {
+                "replication_password = \"12345678\"\n".into()
+            } else {
+                format!("{l}\n")
+            }
+        })
+        .collect();
+    std::fs::write(&secrets, weak).unwrap();
+    for arguments in [
+        vec!["render", "examples/pair.toml", "--out", &files],
+        vec!["check", "examples/pair.toml", "--secrets", secrets.to_str().unwrap()],
+    ] {
+        let output = generator(&arguments);
+        assert_eq!(status(&output), 1, "{arguments:?}");
+        let said = out(&output) + &err(&output);
+        assert!(said.contains("weak-secret") && !said.contains("12345678"), "{said}");
+    }
+}
+
+#[test]
+fn a_missing_secrets_file_is_not_made_up() {
+    let (dir, files) = folder();
+    let nowhere = dir.path().join("nowhere.toml");
+    let output = generator(&[
+        "render",
+        "examples/pair.toml",
+        "--out",
+        &files,
+        "--secrets",
+        nowhere.to_str().unwrap(),
+    ]);
+    assert_eq!(status(&output), 3);
+    assert!(!nowhere.exists() && !Path::new(&files).exists());
+}
+
+#[test]
+fn a_diff_against_an_empty_root_shows_new_files_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    let output = generator(&["diff", "examples/pair.toml", "--node", "mail1", "--root", root]);
+    let text = out(&output);
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with(&format!("mail1 on {root}: ")), "{text}");
+    assert_eq!(status(&output), i32::from(!last.contains(": 0 new, 0 changed")));
+    assert!(!text.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn a_diff_of_an_unknown_node_tells_the_nearest() {
+    let output = generator(&["diff", "examples/pair.toml", "--node", "mial1", "--root", "/"]);
+    assert_eq!(status(&output), 3);
+    assert!(err(&output).contains("did you mean `mail1`?"), "{}", err(&output));
+}
+
+#[test]
+fn a_root_that_is_missing_is_the_environments_fault() {
+    let output = generator(&[
+        "diff",
+        "examples/pair.toml",
+        "--node",
+        "mail1",
+        "--root",
+        "/no/such/root",
+    ]);
+    assert_eq!(status(&output), 4);
+}
+
+#[test]
+fn the_schema_names_every_table() {
+    let output = generator(&["schema"]);
+    assert_eq!(status(&output), 0);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for table in [
+        "cluster", "network", "node", "webmail", "mailbox", "database", "mail", "dns",
+    ] {
+        assert!(schema["properties"][table].is_object(), "{table}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    let output = generator(&["completions", "bash"]);
+    assert_eq!(status(&output), 0);
+    assert!(out(&output).contains("render"));
+}
