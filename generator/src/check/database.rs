@@ -262,6 +262,30 @@ fn normal(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::normal;
+    use crate::spec::Cluster;
+
+    fn refused(host: &str) -> bool {
+        let text = include_str!("../../examples/pair.toml");
+        let text = format!("{text}\n[database]\nreplication_host = {host:?}\n");
+        let found = crate::check::check(&Cluster::parse("c.toml", &text).unwrap());
+        found.iter().any(|f| f.code == "replication-host")
+    }
+
+    #[test]
+    fn a_replication_host_admits_both_mail_nodes_and_nobody_else() {
+        assert!(!refused("192.168.1.10/255.255.255.254"));
+        for host in [
+            "%",
+            "192.168.1.%",
+            "",
+            "mail2",
+            "192.168.1.11",
+            "192.168.1.0/255.255.255.0",
+            "10.0.0.1",
+        ] {
+            assert!(refused(host), "{host}");
+        }
+    }
 
     #[test]
     fn spellings_of_an_option_are_one() {
@@ -275,5 +299,6 @@ mod tests {
         ] {
             assert_eq!(normal(spelling), "log_bin", "{spelling}");
         }
+        assert_eq!(normal("slave-skip-errors"), "slave_skip_errors");
     }
 }

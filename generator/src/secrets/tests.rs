@@ -135,3 +135,26 @@ fn a_mailbox_hash_is_stable_and_salted_by_the_address() {
     assert_ne!(Some(&alice), secrets.mailbox_hash("bob@example.org").as_ref());
     assert_eq!(secrets.mailbox_hash("nobody@example.org"), None);
 }
+
+#[test]
+fn a_certificate_covers_what_its_node_serves() {
+    let secrets = Secrets::from_seed(&pair(), 1).unwrap();
+    let names = |node: &str| secrets.certificates[node].names.join(" ");
+    assert_eq!(
+        names("mail1"),
+        "mail1.example.org mail1 192.168.1.10 localhost webmail.example.org"
+    );
+    assert_eq!(names("gateway"), "gateway.example.org gateway 192.168.1.20");
+    assert_eq!(names("lb"), "lb.example.org lb 192.168.1.30 webmail.example.org");
+}
+
+/// The digest of everything a seed makes: it changes only with the way in which secrets are made, never with the
+/// machine, the day or the order of a map.
+#[test]
+fn a_seed_gives_the_same_secrets_everywhere() {
+    let text = toml::to_string(&Secrets::from_seed(&pair(), 1).unwrap()).unwrap();
+    assert_eq!(
+        hex::encode(Sha256::digest(text.as_bytes())),
+        "0992808217af8f173ccbd4eadf2d3066a2d394aa194e83d2c17b662ce84ad541"
+    );
+}
