@@ -145,6 +145,14 @@ pub fn readable(length: Micros) -> String {
     }
 }
 
+/// A limit for readers: as it was written where that is whole seconds (`15 s`), else like a measured length.
+pub fn readable_limit(limit: Micros) -> String {
+    match limit {
+        whole if whole % 1_000_000 == 0 && whole < 120_000_000 => format!("{} s", whole / 1_000_000),
+        other => readable(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,6 @@ use crate::record::Event;
 
 /// What the judges say of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Judgement {
     /// The worst of all reasons; pass only if there are none.
     pub verdict: Verdict,

@@ -11,7 +11,6 @@ use crate::record::{Operation, Outcome, Service, What};
 
 /// Counts of messages. A message is one id and one recipient, however often the sender had to try.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Tally {
     /// Accepted: at least one attempt got its 250.
     pub accepted: usize,

@@ -19,11 +19,10 @@ use super::terms::Terms;
 use super::verdict::{Code, Reason};
 use crate::fault::Fault;
 use crate::record::{Micros, Service, micros};
-use crate::units::readable;
+use crate::units::{readable, readable_limit};
 
 /// What was measured of one service (on one node, for IMAP and SQL).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Outage {
     /// The service.
     pub service: Service,
@@ -51,7 +50,6 @@ pub struct Outage {
 
 /// One outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Gap {
     /// The last success before it was complete; if there was none, the first operation began.
     pub from: Micros,
@@ -63,7 +61,6 @@ pub struct Gap {
 
 /// How a service came back after a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Recovery {
     /// The fault.
     pub fault: Fault,
@@ -76,7 +73,6 @@ pub struct Recovery {
 
 /// A change of the serving node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Move {
     /// The node before the fault.
     pub from: String,
@@ -134,7 +130,7 @@ fn objection(outage: &Outage, ops: &[&Op], history: &History, limit: Duration) -
     let limit = micros(limit);
     let who = outage.name();
     let told = |code: Code, detail: String| Some(Reason::new(code, format!("{who} {detail}")));
-    let budget = readable(limit);
+    let budget = readable_limit(limit);
     if outage.operations == 0 {
         return told(
             Code::OutageUnseen(outage.service),

@@ -9,11 +9,10 @@ use super::history::History;
 use super::terms::Terms;
 use super::verdict::{Code, Reason, some_of};
 use crate::record::{Micros, Operation, Outcome, Service, What};
-use crate::units::readable;
+use crate::units::{readable, readable_limit};
 
 /// What was measured of replication.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Replicated {
     /// Rows acknowledged.
     pub acknowledged: usize,
@@ -371,7 +370,7 @@ fn convergence(history: &History, terms: &Terms, measured: &mut Replicated) -> V
                 reasons.push(Reason::new(Code::ConvergedLate, detail));
             }
             None if reasons.is_empty() => {
-                let detail = format!("the limit is {}, but it was not measured", readable(limit));
+                let detail = format!("the limit is {}, but it was not measured", readable_limit(limit));
                 reasons.push(Reason::new(Code::ConvergenceNotSeen, detail));
             }
             _ => {}

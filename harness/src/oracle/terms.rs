@@ -26,7 +26,7 @@ pub struct Terms {
 
 /// Which oracles judge, and how strictly. Steps, receipts and outages with a budget are always judged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct OracleConfig {
     /// The mail ledger: everything accepted is found once, in the right mailbox. Left out, it judges whenever mail was
     /// sent; `true` makes a run without mail inconclusive.

@@ -1,0 +1,101 @@
+//! The verdict in words, one or two sentences that can be read aloud.
+
+use super::model::Report;
+use crate::oracle::{Outage, Replicated, Tally, Verdict};
+use crate::units::{readable, readable_limit};
+
+/// `failover: passed: webmail was away 11.2 s (limit 15 s); 37 of 37 accepted messages found once`.
+pub fn in_words(report: &Report) -> String {
+    let head = format!("{}: {}", report.scenario, report.verdict);
+    let measured = measured(report);
+    match (&report.must_fail, report.verdict) {
+        (Some(must_fail), Verdict::Pass) => {
+            let found = must_fail.found.iter().find(|reason| reason.code == must_fail.reason);
+            let detail = found.map_or("", |reason| reason.detail.as_str());
+            format!("{head}: it had to end with {}, and did: {detail}", must_fail.reason)
+        }
+        (None, Verdict::Pass) => format!("{head}: {}", measured.join("; ")),
+        _ => {
+            let reasons: Vec<String> = report
+                .reasons
+                .iter()
+                .map(|reason| format!("{} [{}]", reason.detail, reason.code))
+                .collect();
+            let mut words = format!("{head}: {}", reasons.join("; "));
+            if !measured.is_empty() {
+                words.push_str(&format!(". Measured: {}", measured.join("; ")));
+            }
+            words
+        }
+    }
+}
+
+/// What was measured, one phrase a subject.
+pub fn measured(report: &Report) -> Vec<String> {
+    let mut phrases: Vec<String> = report.outages.iter().map(outage).collect();
+    phrases.extend(report.ledger.as_ref().map(ledger));
+    phrases.extend(report.replication.as_ref().map(replication));
+    if phrases.is_empty() {
+        let held = report
+            .steps
+            .iter()
+            .filter(|step| matches!(step.result, Some(crate::record::StepResult::Held { .. })));
+        phrases.push(format!("{} of {} steps held", held.count(), report.steps.len()));
+    }
+    phrases
+}
+
+fn outage(outage: &Outage) -> String {
+    let name = outage.name();
+    let limit = outage
+        .limit
+        .map(|limit| format!(" (limit {})", readable_limit(limit)))
+        .unwrap_or_default();
+    match outage.longest {
+        _ if outage.operations == 0 => format!("{name} was never used{limit}"),
+        None => format!("{name} was never away{limit}"),
+        Some(gap) if gap.to.is_none() => format!("{name} was away {} and never came back{limit}", readable(gap.length)),
+        Some(gap) if outage.flaps == 1 => format!("{name} was away {}{limit}", readable(gap.length)),
+        Some(gap) => format!(
+            "{name} was away {} times, at most {}{limit}",
+            outage.flaps,
+            readable(gap.length)
+        ),
+    }
+}
+
+fn ledger(tally: &Tally) -> String {
+    let mut words = format!(
+        "{} of {} accepted messages found once",
+        tally.found_once, tally.accepted
+    );
+    let others = [
+        (tally.lost, "lost"),
+        (tally.doubled, "doubled"),
+        (tally.misdelivered, "misdelivered"),
+        (tally.waiting, "waiting"),
+        (tally.unseen, "not seen"),
+        (tally.phantom, "never sent"),
+        (tally.contradicted, "found though refused"),
+        (tally.unknown, "of unknown outcome"),
+    ];
+    for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+        words.push_str(&format!(", {count} {what}"));
+    }
+    words
+}
+
+fn replication(measured: &Replicated) -> String {
+    let mut words = format!(
+        "{} of {} acknowledged rows on every node, {} of {} tables equal",
+        measured.on_all_nodes, measured.acknowledged, measured.equal_tables, measured.tables
+    );
+    let limit = measured
+        .converge_limit
+        .map(|limit| format!(" (limit {})", readable_limit(limit)))
+        .unwrap_or_default();
+    if let Some(after) = measured.converged_after {
+        words.push_str(&format!(" {} after the last healing{limit}", readable(after)));
+    }
+    words
+}
