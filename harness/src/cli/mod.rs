@@ -1,8 +1,100 @@
-//! The command line: one file a verb; here only the dispatch.
+//! The command line: one file a verb; here only the arguments and the dispatch.
 
+mod exit;
+mod library;
+mod list;
+mod plan;
+mod scenario;
+mod session;
+mod terminal;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::exit::Exit;
+use self::library::Unusable;
+
+/// Boots the generated files of a mail cluster on virtual machines, breaks the cluster by script, and says with recorded
+/// evidence whether it kept its promises.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  harness scenario failover            the main job: kill the primary, see everything go on
+  harness plan failover                what that will do, in words, without doing it
+  harness scenario --all               every scenario, and every planted defect
+  harness scenario --fake my.toml      try a new scenario on the simulation, in a second
+
+Exit status: 0 it holds; 1 it does not; 2 inconclusive; 3 the input is bad; 4 the environment is at fault; 130 Ctrl-C.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Play scenarios and judge them
+    Scenario(scenario::ScenarioArgs),
+    /// Show all scenarios, what they show, and what they promise
+    List,
+    /// Show the steps of a scenario in words, without booting anything
+    Plan(plan::PlanArgs),
+    /// Print the JSON Schema of scenario files, for editors
+    Schema,
+    /// Print the completion script for a shell
+    ///
+    /// bash: harness completions bash > ~/.local/share/bash-completion/completions/harness
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
 
 /// Parses the arguments, runs the verb and gives the exit status of the contract.
 pub fn main() -> ExitCode {
-    ExitCode::from(3)
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            // A closed terminal is no reason for another status.
+            let _ = told.print();
+            return if told.use_stderr() { Exit::Input } else { Exit::Holds }.into();
+        }
+    };
+    let exit = match dispatch(cli.verb) {
+        Ok(exit) => exit,
+        Err(unusable) => {
+            eprint!("{unusable}");
+            Exit::Input
+        }
+    };
+    exit.into()
+}
+
+fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
+    match verb {
+        Verb::Scenario(args) => scenario::run(&args),
+        Verb::List => list::run(),
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Schema => {
+            println!("{:#}", crate::scenario::schema::schema());
+            Ok(Exit::Holds)
+        }
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "harness", &mut std::io::stdout());
+            Ok(Exit::Holds)
+        }
+    }
+}
+
+/// True if messages may be coloured.
+fn color_on_stderr() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

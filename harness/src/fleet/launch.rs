@@ -7,6 +7,7 @@ use generator::spec::Cluster;
 
 use super::Fleet;
 use super::fake::FakeFleet;
+use crate::progress::Progress;
 use crate::scenario::defect::Defect;
 
 /// A cluster description as it was found.
@@ -67,14 +68,14 @@ pub enum LaunchError {
     Cluster(String),
 }
 
-/// Launches a cluster and waits until it is healthy. `progress` gets a line for whatever takes time.
-pub async fn launch(
-    request: &LaunchRequest,
-    progress: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Arc<dyn Fleet>, LaunchError> {
+/// Launches a cluster and waits until it is healthy. `progress` hears of whatever takes time.
+pub async fn launch(request: &LaunchRequest, progress: &Progress) -> Result<Arc<dyn Fleet>, LaunchError> {
     let cluster = request.cluster.read().map_err(LaunchError::Input)?;
     if request.fake {
-        progress("simulation: no machine is booted; this shows the scenario, not the cluster");
+        progress.note(
+            &cluster.cluster.name,
+            "simulated: no machine is booted; this shows the scenario, not the cluster",
+        );
         return Ok(Arc::new(FakeFleet::new(
             (&cluster).into(),
             cluster.webmail.check,

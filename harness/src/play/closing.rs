@@ -164,12 +164,8 @@ async fn mailbox(run: &Run, node: &str, user: &str) -> Result<usize, Miss> {
         .imap_list(node, user, deadline)
         .await
         .map_err(|error| Miss::NotYet(error.to_string()))?;
-    let mails: Vec<String> = found
-        .into_iter()
-        .map(|mail| mail.id)
-        .filter(|id| run.is_ours(id))
-        .collect();
-    let count = mails.len();
+    let mails: Vec<String> = found.into_iter().map(|mail| mail.id).collect();
+    let count = mails.iter().filter(|id| run.is_ours(id)).count();
     run.recorder.record(What::Mailbox {
         node: node.to_owned(),
         user: user.to_owned(),
@@ -181,9 +177,8 @@ async fn mailbox(run: &Run, node: &str, user: &str) -> Result<usize, Miss> {
 async fn tables(run: &Run, node: &str, database: &str) -> Result<usize, Miss> {
     let broken = |error: crate::fleet::FleetError| Miss::NotYet(error.to_string());
     let rows = run.fleet.sql_rows(node, database).await.map_err(broken)?;
-    let rows: Vec<String> = rows.into_iter().filter(|row| run.is_ours(row)).collect();
     let checksums = run.fleet.checksums(node, database).await.map_err(broken)?;
-    let count = rows.len();
+    let count = rows.iter().filter(|row| run.is_ours(row)).count();
     let (node, database) = (node.to_owned(), database.to_owned());
     run.recorder.record(What::Rows {
         node: node.clone(),

@@ -9,6 +9,7 @@ use super::model::{Action, Scenario, Stage};
 use super::words;
 use crate::fault::Fault;
 use crate::fleet::{Role, Topology};
+use crate::oracle::Witness;
 use crate::record::Service;
 
 const SERVICES: [Service; 4] = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
@@ -161,6 +162,7 @@ pub fn against(scenario: &Scenario, spans: &Spans, topology: &Topology) -> Vec<D
         problems: Vec::new(),
     };
     checker.traffic(scenario);
+    checker.terms(scenario);
     for (index, step) in scenario.steps.iter().enumerate() {
         checker.step(index, &step.action);
     }
@@ -261,6 +263,27 @@ impl Checker<'_> {
         }
         if let Some(sql) = &traffic.sql {
             self.databases("traffic.sql", &sql.databases);
+        }
+    }
+
+    /// Nodes and databases that budgets and oracles name.
+    fn terms(&mut self, scenario: &Scenario) {
+        for node in scenario.head.budget.on.keys() {
+            self.mail_node(format!("budget.on.{node}"), node);
+        }
+        let known: Vec<&str> = self.topology.databases.iter().map(String::as_str).collect();
+        for (index, database) in scenario.head.oracle.rows_in.iter().enumerate() {
+            self.one_of(
+                format!("oracle.rows-in[{index}]"),
+                "replicated database",
+                database,
+                &known,
+            );
+        }
+        for (index, witness) in scenario.head.oracle.witness.iter().enumerate() {
+            if let Witness::ServedBy { node, .. } | Witness::Queued { node } = witness {
+                self.node(format!("oracle.witness[{index}].node"), node);
+            }
         }
     }
 

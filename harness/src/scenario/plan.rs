@@ -115,14 +115,19 @@ fn traffic_lines(scenario: &Scenario) -> Vec<String> {
         .collect()
 }
 
-fn budget_lines(scenario: &Scenario) -> Vec<String> {
-    [Service::Webmail, Service::MailIn, Service::Sql, Service::Imap]
-        .into_iter()
-        .filter_map(|service| {
-            let budget = scenario.head.budget.of(service)?;
-            Some(format!("{} at most {} out", words::service(service), span(budget)))
-        })
-        .collect()
+/// The budgets of a scenario, one a line: `webmail 15s`, `sql on mail2 15s`.
+pub fn budget_lines(scenario: &Scenario) -> Vec<String> {
+    let budget = &scenario.head.budget;
+    let services = [Service::Webmail, Service::MailIn, Service::Sql, Service::Imap];
+    let of_service = |service| Some(format!("{} {}", words::service(service), span(budget.of(service)?)));
+    let mut lines: Vec<String> = services.into_iter().filter_map(of_service).collect();
+    for (node, own) in &budget.on {
+        for (name, limit) in [("sql", own.sql), ("imap", own.imap)] {
+            lines.extend(limit.map(|limit| format!("{name} on {node} {limit}")));
+        }
+    }
+    lines.extend(budget.converge.map(|limit| format!("converge {limit}")));
+    lines
 }
 
 /// A defect as it is written in files.
@@ -148,8 +153,8 @@ impl fmt::Display for Plan {
         for line in &self.traffic {
             writeln!(out, "traffic: {line}")?;
         }
-        for line in &self.budgets {
-            writeln!(out, "budget: {line}")?;
+        if !self.budgets.is_empty() {
+            writeln!(out, "budgets: {}", self.budgets.join(", "))?;
         }
         writeln!(out)?;
         for (index, step) in self.steps.iter().enumerate() {

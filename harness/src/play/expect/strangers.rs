@@ -58,8 +58,9 @@ pub(super) async fn smtp_refuses(
             let replies = replies.map_err(|error| Miss::NotYet(error.to_string()))?;
             seen.push(dialogue.judge(&replies)?);
         }
-        seen.dedup();
-        Ok(seen.join("; "))
+        let count = seen.len();
+        let first = seen.into_iter().next().unwrap_or_default();
+        Ok(format!("{count} of {count} attempts refused: {first}"))
     })
     .await
 }
@@ -119,7 +120,7 @@ impl Dialogue {
         }
         let line = &self.lines[self.refused];
         match reply.chars().next() {
-            Some('5') => Ok(format!("`{line}` is refused: {}", reply.trim())),
+            Some('5') => Ok(reply.trim().to_owned()),
             Some('4') => Err(Miss::NotYet(format!(
                 "`{line}` is only refused for now: {}",
                 reply.trim()

@@ -1,0 +1,39 @@
+//! `harness list`: the scenarios, what they show, and what they promise.
+
+use super::exit::Exit;
+use super::library::{self, Entry, Shelf, Unusable};
+use crate::scenario::plan::budget_lines;
+
+/// Prints all scenarios.
+pub fn run() -> Result<Exit, Unusable> {
+    let color = super::color_on_stderr();
+    let plain = library::all(Shelf::Plain, color)?;
+    let must_fail = library::all(Shelf::MustFail, color)?;
+    print!("{}", text(&plain, &must_fail));
+    Ok(Exit::Holds)
+}
+
+fn text(plain: &[Entry], must_fail: &[Entry]) -> String {
+    let mut text = String::new();
+    for entry in plain {
+        let head = &entry.scenario().head;
+        text += &format!("{:<18} on {}: {}\n", head.name, head.cluster, head.summary);
+        let budgets = budget_lines(entry.scenario());
+        if !budgets.is_empty() {
+            text += &format!("{:<18} budgets: {}\n", "", budgets.join(", "));
+        }
+    }
+    if !must_fail.is_empty() {
+        text += "\nThese must come out as failed; a planted defect is carried by the simulation only:\n";
+    }
+    for entry in must_fail {
+        let head = &entry.scenario().head;
+        let reason = head
+            .must_fail
+            .as_ref()
+            .map(|must_fail| must_fail.reason.as_str())
+            .unwrap_or_default();
+        text += &format!("{:<26} {:<24} {}\n", head.name, reason, head.summary);
+    }
+    text
+}
