@@ -274,7 +274,7 @@ impl Checker<'_> {
         let known: Vec<&str> = self.topology.databases.iter().map(String::as_str).collect();
         for (index, database) in scenario.head.oracle.rows_in.iter().enumerate() {
             self.one_of(
-                format!("oracle.rows-in[{index}]"),
+                format!("oracle.rows_in[{index}]"),
                 "replicated database",
                 database,
                 &known,
