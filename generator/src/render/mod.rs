@@ -1,0 +1,184 @@
+//! From a description and its secrets to the in-memory tree of every node's files: templates (whose tree mirrors the
+//! target's file system) filled from a plain [`model`], with the owner and mode of each file from [`files`].
+
+mod files;
+mod model;
+mod zone;
+
+use std::collections::BTreeMap;
+
+use include_dir::{Dir, DirEntry, include_dir};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+
+use crate::bundle::{Bundle, File, Tree, TreeError};
+use crate::secrets::Secrets;
+use crate::spec::{Cluster, Node, Role};
+use model::Model;
+
+static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+
+/// The template of a node's install script, beside the folders of the roles.
+const INSTALL: &str = "install.j2";
+
+/// Why a description could not be rendered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The description lacks something that every cluster needs; `generator check` names the place.
+    #[error("the description cannot be rendered: {0}")]
+    Description(String),
+    /// The secrets do not belong to this description.
+    #[error("the secrets hold nothing for {what}; `generator render` without --secrets makes new ones")]
+    Secret {
+        /// What they should hold.
+        what: String,
+    },
+    /// A template and the model do not fit together.
+    #[error("template {name}: {source:#}")]
+    Template {
+        /// Path below the templates folder.
+        name: String,
+        /// What the template engine says.
+        source: minijinja::Error,
+    },
+    /// A rendered tree cannot be laid out.
+    #[error("{node}: {source}")]
+    Tree {
+        /// The node.
+        node: String,
+        /// Why.
+        source: TreeError,
+    },
+}
+
+/// Renders every file of every node. The same description and secrets give the same bytes each time.
+///
+/// # Errors
+/// [`RenderError`] if the description is incomplete, the secrets belong to another one, or a template does not fit.
+pub fn render(cluster: &Cluster, secrets: &Secrets) -> Result<Bundle, RenderError> {
+    let environment = environment()?;
+    let nodes = cluster
+        .nodes
+        .iter()
+        .map(|node| Ok((node.name.clone(), render_node(&environment, cluster, secrets, node)?)))
+        .collect::<Result<BTreeMap<_, _>, RenderError>>()?;
+    let zones = cluster
+        .domains()
+        .map(|domain| (domain.to_owned(), zone::zone(cluster, domain)))
+        .collect();
+    Ok(Bundle {
+        nodes,
+        zones,
+        ca_pem: secrets.ca_certificate.clone(),
+    })
+}
+
+fn render_node(
+    environment: &Environment<'_>,
+    cluster: &Cluster,
+    secrets: &Secrets,
+    node: &Node,
+) -> Result<Tree, RenderError> {
+    let model = Value::from(Serde(Model::new(cluster, secrets, node)?));
+    let fill = |name: &str| -> Result<String, RenderError> {
+        let template = environment.get_template(name);
+        template
+            .and_then(|template| template.render(model.clone()))
+            .map_err(|source| RenderError::Template {
+                name: name.to_owned(),
+                source,
+            })
+    };
+    let mut tree = Tree {
+        install: fill(INSTALL)?,
+        ..Tree::default()
+    };
+    for (name, _) in environment.templates() {
+        let Some(path) = target(name, node.role).filter(|path| wanted(path, cluster)) else {
+            continue;
+        };
+        let attributes = files::attributes(&path);
+        let file = File {
+            contents: fill(name)?.into_bytes(),
+            mode: attributes.mode,
+            owner: attributes.owner.to_owned(),
+            group: attributes.group.to_owned(),
+            secret: attributes.secret,
+        };
+        tree.files.insert(path, file);
+    }
+    if node.role == Role::Mail {
+        for domain in cluster.domains() {
+            let path = format!("/usr/local/share/cluster/zone/{domain}.zone");
+            let file = File {
+                contents: zone::zone(cluster, domain).into_bytes(),
+                mode: 0o644,
+                owner: "root".to_owned(),
+                group: "root".to_owned(),
+                secret: false,
+            };
+            tree.files.insert(path, file);
+        }
+    }
+    tree.validate().map_err(|source| RenderError::Tree {
+        node: node.name.clone(),
+        source,
+    })?;
+    Ok(tree)
+}
+
+/// Where a template's file lies on a node of the role; nothing if the template is not for that role.
+fn target(template: &str, role: Role) -> Option<String> {
+    let (folder, path) = template.split_once('/')?;
+    (folder == "common" || folder == role.as_str()).then(|| format!("/{}", path.trim_end_matches(".j2")))
+}
+
+/// The schema of a database that is not replicated is left out.
+fn wanted(path: &str, cluster: &Cluster) -> bool {
+    let schema = path
+        .strip_prefix("/usr/local/share/cluster/schema/")
+        .and_then(|name| name.strip_suffix(".sql"));
+    schema.is_none_or(|name| cluster.database.replicate.iter().any(|database| database == name))
+}
+
+fn environment() -> Result<Environment<'static>, RenderError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
+    environment.set_syntax(syntax.map_err(|source| RenderError::Template {
+        name: "syntax".to_owned(),
+        source,
+    })?);
+    add_templates(&mut environment, &TEMPLATES)?;
+    Ok(environment)
+}
+
+fn add_templates(environment: &mut Environment<'static>, folder: &'static Dir<'static>) -> Result<(), RenderError> {
+    for entry in folder.entries() {
+        match entry {
+            DirEntry::Dir(folder) => add_templates(environment, folder)?,
+            DirEntry::File(file) => {
+                let (Some(name), Some(text)) = (file.path().to_str(), file.contents_utf8()) else {
+                    continue;
+                };
+                environment
+                    .add_template(name, text)
+                    .map_err(|source| RenderError::Template {
+                        name: name.to_owned(),
+                        source,
+                    })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

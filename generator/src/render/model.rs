@@ -1,0 +1,212 @@
+//! What templates see: plain values, made from the description and the secrets, nothing computed in a template.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::RenderError;
+use crate::secrets::Secrets;
+use crate::spec::{CheckProfile, Cluster, Node, Role};
+
+/// Everything a template of one node may use.
+#[derive(Serialize)]
+pub(super) struct Model {
+    cluster: Identity,
+    network: Network,
+    node: Machine,
+    /// The other mail node; on machines of other roles the primary.
+    peer: Machine,
+    nodes: Vec<Machine>,
+    mail_nodes: Vec<Machine>,
+    gateways: Vec<Machine>,
+    balancers: Vec<Machine>,
+    mailboxes: Vec<Account>,
+    database: Database,
+    mail: Mail,
+    webmail: Webmail,
+    secrets: Secret,
+}
+
+#[derive(Serialize)]
+struct Identity {
+    name: String,
+    domain: String,
+    domains: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Network {
+    subnet: String,
+    admin_from: Vec<String>,
+}
+
+#[derive(Serialize, Clone)]
+struct Machine {
+    name: String,
+    fqdn: String,
+    address: String,
+    role: &'static str,
+    primary: bool,
+    /// 1 for the primary mail node, 2 for the other, 0 for machines of other roles: server id, GTID domain, offset.
+    number: usize,
+}
+
+#[derive(Serialize)]
+struct Account {
+    address: String,
+    domain: String,
+    name: String,
+    quota_mib: u64,
+    hash: String,
+}
+
+#[derive(Serialize)]
+struct Database {
+    names: Vec<String>,
+    replication_host: String,
+    options: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Mail {
+    queue_days: u32,
+    message_size_mib: u32,
+    message_size_bytes: u64,
+    options: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Webmail {
+    host: String,
+    check: &'static str,
+}
+
+#[derive(Serialize)]
+struct Secret {
+    replication: String,
+    database: BTreeMap<String, String>,
+    roundcube_des_key: String,
+    ca_certificate: String,
+    certificate: String,
+    key: String,
+}
+
+impl Model {
+    /// The model of one node.
+    pub(super) fn new(cluster: &Cluster, secrets: &Secrets, node: &Node) -> Result<Model, RenderError> {
+        let mail_nodes: Vec<Machine> = cluster
+            .mail_nodes()
+            .into_iter()
+            .map(|other| Machine::new(cluster, other))
+            .collect();
+        let [first, second] = mail_nodes.as_slice() else {
+            return Err(RenderError::Description(format!(
+                "it needs two mail nodes, it has {}",
+                mail_nodes.len()
+            )));
+        };
+        let peer = if node.name == first.name {
+            second.clone()
+        } else {
+            first.clone()
+        };
+        let of_role = |role| {
+            cluster
+                .of_role(role)
+                .map(|other| Machine::new(cluster, other))
+                .collect()
+        };
+        let missing = |what: &str| RenderError::Secret { what: what.to_owned() };
+        let certificate = secrets
+            .certificates
+            .get(&node.name)
+            .ok_or_else(|| missing(&node.name))?;
+        let mailboxes = cluster
+            .mailboxes
+            .iter()
+            .map(|mailbox| {
+                let hash = secrets
+                    .mailbox_hash(&mailbox.address)
+                    .ok_or_else(|| missing(&mailbox.address))?;
+                let domain = mailbox
+                    .address
+                    .rsplit_once('@')
+                    .map_or("", |(_, domain)| domain)
+                    .to_owned();
+                Ok(Account {
+                    address: mailbox.address.clone(),
+                    domain,
+                    name: mailbox.name.clone(),
+                    quota_mib: mailbox.quota_mib,
+                    hash,
+                })
+            })
+            .collect::<Result<_, RenderError>>()?;
+        let admin_from = match cluster.network.admin_from.as_slice() {
+            [] => vec![cluster.network.subnet.trunc().to_string()],
+            nets => nets.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Model {
+            cluster: Identity {
+                name: cluster.cluster.name.clone(),
+                domain: cluster.cluster.domain.clone(),
+                domains: cluster.domains().map(str::to_owned).collect(),
+            },
+            network: Network {
+                subnet: cluster.network.subnet.trunc().to_string(),
+                admin_from,
+            },
+            node: Machine::new(cluster, node),
+            nodes: cluster.nodes.iter().map(|other| Machine::new(cluster, other)).collect(),
+            gateways: of_role(Role::Gateway),
+            balancers: of_role(Role::LoadBalancer),
+            mailboxes,
+            database: Database {
+                names: cluster.database.replicate.clone(),
+                replication_host: cluster
+                    .database
+                    .replication_host
+                    .clone()
+                    .unwrap_or_else(|| peer.address.clone()),
+                options: cluster.database.options.clone(),
+            },
+            mail: Mail {
+                queue_days: cluster.mail.queue_days,
+                message_size_mib: cluster.mail.message_size_mib,
+                message_size_bytes: u64::from(cluster.mail.message_size_mib) << 20,
+                options: cluster.mail.options.clone(),
+            },
+            webmail: Webmail {
+                host: cluster.webmail.host.clone(),
+                check: match cluster.webmail.check {
+                    CheckProfile::Classic => "classic",
+                    CheckProfile::Fast => "fast",
+                },
+            },
+            secrets: Secret {
+                replication: secrets.replication_password.clone(),
+                database: secrets.database_passwords.clone(),
+                roundcube_des_key: secrets.roundcube_des_key.clone(),
+                ca_certificate: secrets.ca_certificate.clone(),
+                certificate: certificate.certificate.clone(),
+                key: certificate.key.clone(),
+            },
+            peer,
+            mail_nodes,
+        })
+    }
+}
+
+impl Machine {
+    fn new(cluster: &Cluster, node: &Node) -> Machine {
+        let position = cluster.mail_nodes().iter().position(|other| other.name == node.name);
+        Machine {
+            name: node.name.clone(),
+            fqdn: cluster.fqdn(node),
+            address: node.address.to_string(),
+            role: node.role.as_str(),
+            primary: node.primary,
+            number: position.map_or(0, |index| index + 1),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::secrets::Certificate;
+
+fn example(name: &str) -> Cluster {
+    let path = format!("{}/examples/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Secrets that say what they are: nothing that could be mistaken for a password reaches a snapshot.
+fn placeholders(cluster: &Cluster) -> Secrets {
+    let mut secrets = Secrets::from_seed(cluster, 1).unwrap();
+    secrets.replication_password = "<replication password>".into();
+    secrets.roundcube_des_key = "<des_key>".into();
+    secrets.ca_certificate = "<cluster CA certificate>\n".into();
+    for (account, password) in &mut secrets.database_passwords {
+        *password = format!("<database password of {account}>");
+    }
+    for (node, certificate) in &mut secrets.certificates {
+        let Certificate {
+            certificate: pem, key, ..
+        } = certificate;
+        *pem = format!("<certificate of {node}>\n");
+        *key = format!("<key of {node}>\n");
+    }
+    secrets
+}
+
+fn page(bundle: &Bundle, node: &str) -> String {
+    let tree = &bundle.nodes[node];
+    let mut page = format!("##### install\n{}", tree.install);
+    for (path, file) in &tree.files {
+        let text = String::from_utf8(file.contents.clone()).unwrap();
+        let hidden = if file.secret { " secret" } else { "" };
+        page += &format!(
+            "\n##### {path} {:04o} {}:{}{hidden}\n{text}",
+            file.mode, file.owner, file.group
+        );
+    }
+    page
+}
+
+#[test]
+fn every_file_of_every_node_of_both_examples_is_as_reviewed() {
+    for name in ["pair", "no-gateway"] {
+        let cluster = example(name);
+        let bundle = render(&cluster, &placeholders(&cluster)).unwrap();
+        let mut settings = insta::Settings::clone_current();
+        // Hashes of the mailbox passwords differ from secrets to secrets.
+        settings.add_filter(r"\{SHA512-CRYPT\}[^']+", "<password hash>");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_snapshot_path("../../snapshots");
+        settings.bind(|| {
+            for node in bundle.nodes.keys() {
+                insta::assert_snapshot!(format!("{name}-{node}"), page(&bundle, node));
+            }
+            for (domain, zone) in &bundle.zones {
+                insta::assert_snapshot!(format!("{name}-zone-{domain}"), zone);
+            }
+        });
+    }
+}
+
+#[test]
+fn rendering_twice_gives_the_same_bytes() {
+    let cluster = example("pair");
+    let archives = || -> BTreeMap<String, Vec<u8>> {
+        let bundle = render(&cluster, &Secrets::from_seed(&cluster, 7).unwrap()).unwrap();
+        bundle
+            .nodes
+            .iter()
+            .map(|(node, tree)| (node.clone(), tree.tar_gz().unwrap()))
+            .collect()
+    };
+    assert_eq!(archives(), archives());
+}
+
+#[test]
+fn every_secret_stays_in_files_that_are_marked_secret() {
+    let cluster = example("pair");
+    let secrets = Secrets::from_seed(&cluster, 7).unwrap();
+    let bundle = render(&cluster, &secrets).unwrap();
+    let mut words: Vec<&str> = secrets.database_passwords.values().map(String::as_str).collect();
+    words.extend([
+        secrets.replication_password.as_str(),
+        secrets.roundcube_des_key.as_str(),
+    ]);
+    words.extend(
+        secrets
+            .certificates
+            .values()
+            .map(|certificate| certificate.key.as_str()),
+    );
+    for tree in bundle.nodes.values() {
+        for (path, file) in tree.files.iter().filter(|(_, file)| !file.secret) {
+            let text = String::from_utf8_lossy(&file.contents);
+            assert!(!words.iter().any(|word| text.contains(word)), "{path} holds a secret");
+        }
+        assert!(
+            !words.iter().any(|word| tree.install.contains(word)),
+            "the install script holds a secret"
+        );
+    }
+}
+
+#[test]
+fn a_mail_node_without_gateway_takes_mail_from_anywhere_and_with_one_only_from_it() {
+    let rule = |name: &str| {
+        let cluster = example(name);
+        let bundle = render(&cluster, &placeholders(&cluster)).unwrap();
+        let file = &bundle.nodes["mail1"].files["/etc/nftables.conf"];
+        let text = String::from_utf8(file.contents.clone()).unwrap();
+        text.lines()
+            .find(|line| line.contains("dport 25 "))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(rule("pair"), "ip saddr { 192.168.1.20 } tcp dport 25 accept");
+    assert_eq!(rule("no-gateway"), "tcp dport 25 accept");
+}
+
+#[test]
+fn a_database_that_is_not_replicated_leaves_no_schema() {
+    let mut cluster = example("pair");
+    cluster.database.replicate.retain(|name| name != "sogo");
+    let bundle = render(&cluster, &placeholders(&cluster)).unwrap();
+    assert!(
+        !bundle.nodes["mail1"]
+            .files
+            .contains_key("/usr/local/share/cluster/schema/sogo.sql")
+    );
+    assert!(
+        bundle.nodes["mail1"]
+            .files
+            .contains_key("/usr/local/share/cluster/schema/vmail.sql")
+    );
+}

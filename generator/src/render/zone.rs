@@ -1,0 +1,79 @@
+//! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF. All names that stand
+//! as data are absolute: without its final dot a name would get the domain appended once more.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::spec::{Cluster, Role};
+
+/// Seconds for which answers may be cached; short, so that a change of address is seen soon.
+const TTL: u32 = 300;
+
+/// The zone of one of the cluster's domains. The serial number is derived from the contents, so that rendering is
+/// reproducible and a change is noticed by comparison (RFC 1982 order is left to whoever publishes the zone).
+pub(super) fn zone(cluster: &Cluster, domain: &str) -> String {
+    let records = records(cluster, domain);
+    let digest = Sha256::digest(records.as_bytes());
+    let serial = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 1;
+    let main = &cluster.cluster.domain;
+    format!(
+        "; Written by the generator: zone of {domain}, cluster {name}.\n\
+         $ORIGIN {domain}.\n$TTL {TTL}\n\
+         @ IN SOA ns.{main}. hostmaster.{main}. {serial} 3600 900 1209600 {TTL}\n\
+         @ IN NS ns.{main}.\n{records}",
+        name = cluster.cluster.name,
+    )
+}
+
+fn records(cluster: &Cluster, domain: &str) -> String {
+    let mut text = String::new();
+    let mut line = |record: String| {
+        let _ = writeln!(text, "{record}");
+    };
+    let main = &cluster.cluster.domain;
+    if domain == main {
+        // The router answers for the cluster's names until they are delegated elsewhere.
+        line(format!("ns IN A {}", cluster.network.router));
+        for node in &cluster.nodes {
+            line(format!("{} IN A {}", node.name, node.address));
+        }
+        let suffix = format!(".{main}");
+        if let Some(label) = cluster.webmail.host.strip_suffix(&suffix) {
+            let doors: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
+            let doors = if doors.is_empty() { cluster.mail_nodes() } else { doors };
+            for node in doors {
+                if node.name != label {
+                    line(format!("{label} IN A {}", node.address));
+                }
+            }
+        }
+    }
+    let gateways: Vec<_> = cluster.of_role(Role::Gateway).collect();
+    let exchangers: Vec<(usize, String, String)> = if gateways.is_empty() {
+        let nodes = cluster.mail_nodes();
+        let ranked = nodes.iter().enumerate();
+        ranked
+            .map(|(rank, node)| (10 * (rank + 1), cluster.fqdn(node), node.address.to_string()))
+            .collect()
+    } else {
+        gateways
+            .iter()
+            .map(|node| (10, cluster.fqdn(node), node.address.to_string()))
+            .collect()
+    };
+    for (preference, name, _) in &exchangers {
+        line(format!("@ IN MX {preference} {name}."));
+    }
+    let senders: Vec<String> = exchangers
+        .iter()
+        .map(|(_, _, address)| format!("ip4:{address}"))
+        .collect();
+    line(format!("@ IN TXT \"v=spf1 {} -all\"", senders.join(" ")));
+    for record in &cluster.dns.records {
+        if domain == main {
+            line(format!("{} IN {} {}", record.name, record.kind, record.data));
+        }
+    }
+    text
+}
