@@ -4,6 +4,14 @@
 //! Every call takes one deadline for all of its steps, and every error names host, step, deadline and the last line
 //! that the server said.
 
+pub mod deadline;
 pub mod dial;
+#[cfg_attr(not(test), expect(dead_code))]
+mod heard;
+pub mod smtp;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 
+pub use deadline::{Deadline, Failure};
 pub use dial::{Dial, DialError, Stream, TcpDial};
