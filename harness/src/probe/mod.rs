@@ -6,8 +6,9 @@
 
 pub mod deadline;
 pub mod dial;
-#[cfg_attr(not(test), expect(dead_code))]
+
 mod heard;
+pub mod imap;
 pub mod smtp;
 #[cfg(test)]
 mod testing;
