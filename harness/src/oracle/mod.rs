@@ -14,6 +14,9 @@ mod terms;
 mod verdict;
 mod witness;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::judgement::{Judgement, judge};
 pub use self::ledger::Tally;
 pub use self::outage::{Gap, Move, Outage, Recovery};

@@ -1,0 +1,8 @@
+//! Every judge against records with exactly one planted defect, against random records, and against records that show
+//! nothing.
+
+mod outages;
+mod planted;
+mod random;
+mod story;
+mod vacuous;
