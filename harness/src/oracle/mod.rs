@@ -15,7 +15,7 @@ mod verdict;
 mod witness;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::judgement::{Judgement, judge};
 pub use self::ledger::Tally;

@@ -48,9 +48,17 @@ pub(super) fn judge(history: &History) -> Vec<Reason> {
             _ => {}
         }
     }
-    reasons.extend(open.iter().map(|order| {
-        let why = order.why.unwrap_or("the record holds none");
-        Reason::new(order.code.clone(), format!("{}: {why}", describe(order.fault)))
+    reasons.extend(open.into_iter().map(|order| {
+        let what = if order.code == Code::InjectReceiptMissing {
+            "it took hold"
+        } else {
+            "it was healed"
+        };
+        let why = order.why.unwrap_or("the record holds no receipt");
+        Reason::new(
+            order.code,
+            format!("{}: no evidence that {what}: {why}", describe(order.fault)),
+        )
     }));
     reasons
 }

@@ -6,6 +6,9 @@ mod model;
 mod table;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -32,7 +32,12 @@ pub fn in_words(report: &Report) -> String {
 
 /// What was measured, one phrase a subject.
 pub fn measured(report: &Report) -> Vec<String> {
-    let mut phrases: Vec<String> = report.outages.iter().map(outage).collect();
+    // Of a service without limit and without failure nothing is claimed: nobody asked whether it was tried often enough.
+    let told = report
+        .outages
+        .iter()
+        .filter(|outage| outage.limit.is_some() || outage.longest.is_some());
+    let mut phrases: Vec<String> = told.map(outage).collect();
     phrases.extend(report.ledger.as_ref().map(ledger));
     phrases.extend(report.replication.as_ref().map(replication));
     if phrases.is_empty() {

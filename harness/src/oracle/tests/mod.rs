@@ -4,5 +4,5 @@
 mod outages;
 mod planted;
 mod random;
-mod story;
+pub(crate) mod story;
 mod vacuous;
