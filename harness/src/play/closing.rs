@@ -50,6 +50,7 @@ pub(super) async fn close(stage: &mut Stage, first: usize, mut traffic: Tasks, s
 
 async fn heal_all(stage: &mut Stage, traffic: &mut Tasks, stop: &CancellationToken, within: Duration) -> StepResult {
     stop.cancel();
+    stage.run.recorder.record(What::TrafficEnd);
     traffic.join().await;
     let mut unhealed = Vec::new();
     let mut healed = 0;
