@@ -13,6 +13,7 @@ pub mod smtp;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod webmail;
 
 pub use deadline::{Deadline, Failure};
 pub use dial::{Dial, DialError, Stream, TcpDial};
