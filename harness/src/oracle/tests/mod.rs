@@ -6,3 +6,4 @@ mod planted;
 mod random;
 pub(crate) mod story;
 mod vacuous;
+mod witnesses;

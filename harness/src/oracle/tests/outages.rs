@@ -134,6 +134,18 @@ fn two_outages_are_two_flaps_and_the_longer_counts() {
 }
 
 #[test]
+fn adjacent_outages_are_one_flap() {
+    let outage = webmail(&[
+        (0, 100, true),
+        (1000, 1100, false),
+        (2000, 2100, true),
+        (2500, 2600, false),
+        (3000, 3100, true),
+    ]);
+    assert_eq!((outage.flaps, outage.total), (1, 3000 * MS));
+}
+
+#[test]
 fn an_unknown_outcome_is_time_without_service() {
     let mut log = line(Service::Webmail, &[(0, 100, true), (5000, 5100, true)]);
     let unknown = Outcome::Unknown {
@@ -208,6 +220,13 @@ fn answers_that_come_late_without_failing_break_the_budget_too() {
     let judgement = judged(Service::Webmail, line(Service::Webmail, &dashes), 15);
     assert_eq!(codes(&judgement), ["outage.webmail"]);
     assert_eq!(judgement.outages[0].slowest, 19 * SECOND);
+}
+
+#[test]
+fn who_waits_longest_counts_even_if_others_are_answered_first() {
+    // The first client waits from 1 s on; the second comes late and is answered before it.
+    let outage = webmail(&[(0, 100, true), (1000, 20_000, true), (19_000, 19_500, true)]);
+    assert_eq!(outage.slowest, 18_500 * MS);
 }
 
 #[test]

@@ -100,6 +100,15 @@ planted! {
     refused_mail_that_appears_contradicts_the_refusal: "ledger.contradicted", |case| {
         comes_out(&mut case.events, of_mail("r1-m3"), Comes::Refused);
     };
+    refused_mail_in_a_mailbox_of_somebody_else_contradicts_too: "ledger.contradicted", |case| {
+        comes_out(&mut case.events, of_mail("r1-m3"), Comes::Refused);
+        mailbox(&mut case.events, "mail1", ALICE).retain(|id| id != "r1-m3");
+        mailbox(&mut case.events, "mail1", BOB).push("r1-m3".into());
+    };
+    a_ledger_without_mail_nodes_shows_nothing: "ledger.not-seen", |case| {
+        case.terms.mail_nodes.clear();
+        case.terms.oracle.replication = Some(false);
+    };
     mail_in_a_queue_at_the_end_waits: "ledger.waiting", |case| {
         mailbox(&mut case.events, "mail1", ALICE).retain(|id| id != "r1-m3");
         change(&mut case.events, |what| match what {
@@ -284,7 +293,7 @@ planted! {
         case.terms.oracle.witness = vec![Witness::Outage { service: Service::Imap }];
     };
     a_queue_that_never_held_mail: "witness.missing", |case| {
-        case.terms.oracle.witness = vec![Witness::Queued { node: "gateway".into() }];
+        case.terms.oracle.witness = vec![Witness::Queued { node: "mail1".into() }];
     };
 
     a_broken_step: "step.broken:webmail", |case| {
@@ -312,6 +321,17 @@ planted! {
         without(&mut case.events, |what| matches!(what, What::StepBegin { step: 1, .. } | What::StepEnd { step: 1, .. }));
     };
 
+    steps_after_a_broken_one_are_its_consequence: "step.broken:fault", |case| {
+        without(&mut case.events, |what| matches!(what, What::StepBegin { step: 1, .. } | What::StepEnd { step: 1, .. }));
+        change(&mut case.events, |what| match what {
+            What::StepEnd { step: 0, result } => {
+                *result = StepResult::Broken { detail: "it runs on".into() };
+                true
+            }
+            _ => false,
+        });
+    };
+
     a_record_without_an_end: "record.unfinished", |case| {
         case.events.pop();
     };
@@ -334,6 +354,12 @@ planted! {
         let at = case.events[last].at;
         let healed = What::Healed { fault: power_cut(), receipt: receipt("it answers") };
         case.events.insert(last, Event { at, what: healed });
+    };
+    a_run_without_a_mark: "record.malformed", |case| {
+        change(&mut case.events, |what| match what {
+            What::Begin { run, .. } => { run.clear(); true }
+            _ => false,
+        });
     };
     a_clock_that_goes_back: "record.malformed", |case| {
         let last = case.events.len() - 1;
@@ -407,6 +433,54 @@ fn mail_that_was_refused_first_and_accepted_later_is_one_message() {
     let judgement = judge(&events, &terms());
     assert_eq!(judgement.verdict, Verdict::Pass, "{:#?}", judgement.reasons);
     assert_eq!(judgement.ledger.expect("a ledger").accepted, 28);
+}
+
+#[test]
+fn one_message_to_two_recipients_is_two_messages() {
+    let mut events = told(&Script::default());
+    let also = Operation::SendMail {
+        mail: "r1-m3".into(),
+        to: BOB.into(),
+    };
+    events.insert(
+        1,
+        Event {
+            at: 0,
+            what: What::Invoke {
+                id: 999,
+                operation: also,
+            },
+        },
+    );
+    events.insert(
+        2,
+        Event {
+            at: 0,
+            what: What::Done {
+                id: 999,
+                outcome: Outcome::Ok { served_by: None },
+            },
+        },
+    );
+    assert!(
+        judge(&events, &terms()).has("ledger.lost"),
+        "the copy for the second recipient is missing"
+    );
+    mailbox(&mut events, "mail2", BOB).push("r1-m3".into());
+    let judgement = judge(&events, &terms());
+    assert_eq!(judgement.verdict, Verdict::Pass, "{:#?}", judgement.reasons);
+}
+
+#[test]
+fn mail_and_rows_of_another_run_are_none_of_this_one() {
+    let mut events = told(&Script::default());
+    for other in ["r10-m3", "r1", "r2-m3"] {
+        mailbox(&mut events, "mail1", ALICE).push(other.into());
+    }
+    rows(&mut events, "mail1", "vmail").push("r10-w3".into());
+    let judgement = judge(&events, &terms());
+    assert_eq!(judgement.verdict, Verdict::Pass, "{:#?}", judgement.reasons);
+    assert_eq!(judgement.ledger.expect("a ledger").foreign, 9);
 }
 
 /// The code after this one. A new code does not compile until it has its place here, and then has to be planted.
