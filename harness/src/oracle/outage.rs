@@ -155,6 +155,12 @@ fn objection(outage: &Outage, ops: &[&Op], history: &History, limit: Duration) -
         let detail = format!("was away when traffic ended, by then for {} of {budget}", readable(gap));
         return told(Code::OutageNotBack(outage.service), detail);
     }
+    if outage.operations == 1 {
+        return told(
+            Code::OutageUnseen(outage.service),
+            "has a budget but was used only once".into(),
+        );
+    }
     if outage.blind > limit {
         let detail = format!(
             "was not tried for {}, an outage of {budget} could hide there",

@@ -24,7 +24,7 @@ pub struct Replicated {
     pub tables: usize,
     /// Of those, equal.
     pub equal_tables: usize,
-    /// The longest time from the healing of the last fault until both nodes were equal, microseconds.
+    /// The longest time from the last healing or the end of traffic until both nodes were equal, microseconds.
     pub converged_after: Option<Micros>,
     /// The limit for it, microseconds.
     pub converge_limit: Option<Micros>,
@@ -353,7 +353,7 @@ fn convergence(history: &History, terms: &Terms, measured: &mut Replicated) -> V
         match &event.what {
             What::Converged { after } => measured.converged_after = measured.converged_after.max(Some(*after)),
             What::NotConverged { after, differs } => {
-                let detail = format!("not equal {} after the last healing: {differs}", readable(*after));
+                let detail = format!("not equal after {}: {differs}", readable(*after));
                 reasons.push(Reason::new(Code::NotConverged, detail));
             }
             _ => {}

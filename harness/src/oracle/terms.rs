@@ -95,7 +95,7 @@ pub struct Budgets {
     pub imap: Option<Span>,
     /// Database writes, for each mail node apart.
     pub sql: Option<Span>,
-    /// From the healing of the last fault until both nodes hold the same rows.
+    /// From the last healing or the end of traffic, whichever came later, until both nodes are equal.
     pub converge: Option<Span>,
     /// Limits for single nodes, by node name; they go before `imap` and `sql`.
     pub on: BTreeMap<String, NodeBudgets>,

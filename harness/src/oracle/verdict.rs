@@ -88,7 +88,7 @@ pub enum Code {
     LedgerNotSeen,
     /// A service was away for longer than its budget.
     Outage(Service),
-    /// A service with a budget was never used.
+    /// A service with a budget was never used, or only once.
     OutageUnseen(Service),
     /// Nobody used the service for longer than its budget, or nobody used it after a fault: an outage could hide there.
     OutageBlind(Service),

@@ -252,14 +252,15 @@ pub enum What {
         /// Last IO or SQL error, empty if none.
         error: String,
     },
-    /// Replication converged: both nodes equal, after this long since the last fault was healed.
+    /// Replication converged: both nodes are equal. Measured from the last healing or the end of traffic, whichever came
+    /// later: under traffic the nodes are never equal for long.
     Converged {
         /// Microseconds.
         after: Micros,
     },
     /// Replication did not converge while it was waited for.
     NotConverged {
-        /// Microseconds since the last fault was healed.
+        /// Microseconds since the last healing or the end of traffic, whichever came later.
         after: Micros,
         /// What still differed.
         differs: String,

@@ -100,7 +100,7 @@ fn replication(measured: &Replicated) -> String {
         .map(|limit| format!(" (limit {})", readable_limit(limit)))
         .unwrap_or_default();
     if let Some(after) = measured.converged_after {
-        words.push_str(&format!(" {} after the last healing{limit}", readable(after)));
+        words.push_str(&format!(" after {}{limit}", readable(after)));
     }
     words
 }

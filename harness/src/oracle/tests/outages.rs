@@ -317,6 +317,10 @@ for_every_service! {
         let code = format!("outage.{}.unseen", service.as_str());
         only(service, &with_fault(service, &[], 500 * MS), 5, Some(&code));
     }
+    a_single_operation_shows_nothing(service): {
+        let code = format!("outage.{}.unseen", service.as_str());
+        only(service, &with_fault(service, &[(4000, 8100, true)], 3900 * MS), 5, Some(&code));
+    }
     operations_too_far_apart_to_see_the_limit_leave_a_doubt(service): {
         let code = format!("outage.{}.blind", service.as_str());
         only(service, &with_fault(service, &[(0, 100, true), (6000, 6100, true), (8000, 8100, true)], 500 * MS), 5, Some(&code));
