@@ -109,7 +109,7 @@ impl Database<'_> {
         let output = self
             .run("select marks", &[], &statement::marks(database), Print::Rows, deadline)
             .await?;
-        Ok(output.lines().map(ToOwned::to_owned).collect())
+        Ok(output.lines().map(parse::unescape).collect())
     }
 
     /// Checksums of every table of the databases.
@@ -121,7 +121,8 @@ impl Database<'_> {
         parse::checksums(&output).map_err(|e| self.failure(step, deadline, "", SqlCause::Output(e)))
     }
 
-    /// The rows of a query, columns separated by tabs. The server refuses statements that write.
+    /// The rows of a query as the client prints them: columns separated by tabs; tab, line feed, backslash and NUL within
+    /// a value are written `\t`, `\n`, `\\` and `\0`. The server refuses statements that write.
     pub async fn query(
         &self,
         database: &str,

@@ -49,6 +49,24 @@ impl ServerError {
     }
 }
 
+/// The value that the client printed as `text`; in batch mode it escapes tab, line feed, backslash and NUL (mariadb(1),
+/// `--raw`).
+pub fn unescape(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let escaped = if c == '\\' { chars.next() } else { None };
+        value.push(match escaped {
+            Some('t') => '\t',
+            Some('n') => '\n',
+            Some('0') => '\0',
+            Some(other) => other,
+            None => c,
+        });
+    }
+    value
+}
+
 /// One checksum of [`super::statement::checksums`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
@@ -162,6 +180,11 @@ mod tests {
     #[test]
     fn a_table_without_checksum_is_an_error() {
         assert!(checksums("sogo.broken\tNULL\n").unwrap_err().contains("sogo.broken"));
+    }
+
+    #[test]
+    fn a_value_reads_back_from_batch_mode() {
+        assert_eq!(unescape(r"a\\tb \t\n\0|ü\\"), "a\\tb \t\n\0|ü\\");
     }
 
     #[test]
