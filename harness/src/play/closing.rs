@@ -97,13 +97,16 @@ async fn converge(stage: &Stage, until: Instant, ended_at: Instant) -> StepResul
         expect::converged(run).await
     })
     .await;
-    if matches!(converged, StepResult::Held { .. }) {
-        // While traffic runs the nodes are never equal for long, so a healing before its end cannot be timed alone.
-        let since = stage.healed_at.map_or(ended_at, |healed_at| healed_at.max(ended_at));
-        run.recorder.record(What::Converged {
-            after: micros(since.elapsed()),
-        });
-    }
+    // While traffic runs the nodes are never equal for long, so a healing before its end cannot be timed alone.
+    let since = stage.healed_at.map_or(ended_at, |healed_at| healed_at.max(ended_at));
+    let after = micros(since.elapsed());
+    run.recorder.record(match &converged {
+        StepResult::Held { .. } => What::Converged { after },
+        StepResult::Broken { detail } | StepResult::Inconclusive { detail } => What::NotConverged {
+            after,
+            differs: detail.clone(),
+        },
+    });
     converged
 }
 
