@@ -133,3 +133,63 @@ impl Budgets {
         own.map(Duration::from).or_else(|| self.of(service))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        oracle: OracleConfig,
+        #[serde(default)]
+        budget: Budgets,
+    }
+
+    fn refused(text: &str) -> String {
+        toml::from_str::<File>(text).expect_err(text).message().to_owned()
+    }
+
+    #[test]
+    fn budgets_and_oracle_settings_are_read_as_written() {
+        let text = r#"
+            [oracle]
+            ledger = true
+            rows_in = ["vmail"]
+            witness = [{ saw = "served-by", service = "webmail", node = "mail2" }]
+            [budget]
+            mail-in = "10s"
+            sql = "1m"
+            [budget.on.mail2]
+            sql = "5s"
+        "#;
+        let File { oracle, budget } = toml::from_str(text).expect("valid");
+        assert_eq!((oracle.ledger, oracle.replication), (Some(true), None));
+        assert_eq!(
+            oracle.witness,
+            [Witness::ServedBy {
+                service: Service::Webmail,
+                node: "mail2".into()
+            }]
+        );
+        assert_eq!(budget.of(Service::MailIn), Some(Duration::from_secs(10)));
+        assert_eq!(budget.of(Service::Webmail), None);
+        assert_eq!(budget.of_node(Service::Sql, "mail1"), Some(Duration::from_secs(60)));
+        assert_eq!(budget.of_node(Service::Sql, "mail2"), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_refused() {
+        assert!(refused("budget.webmial = \"1s\"").starts_with("unknown field `webmial`"));
+        assert!(refused("budget.on.mail2.webmail = \"1s\"").starts_with("unknown field `webmail`"));
+        assert!(refused("oracle.ledgre = true").starts_with("unknown field `ledgre`"));
+        let witness = "oracle.witness = [{ saw = \"moved\", service = \"webmail\", node = \"mail2\" }]";
+        assert!(refused(witness).starts_with("unknown field `node`"));
+    }
+
+    #[test]
+    fn a_budget_without_a_unit_is_refused() {
+        assert!(refused("budget.webmail = 15").contains("has no unit"));
+    }
+}
