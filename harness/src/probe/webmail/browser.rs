@@ -88,9 +88,9 @@ impl<'a> Browser<'a> {
         path: &str,
         load: Load<'_>,
     ) -> Result<Page, WebmailCause> {
+        let mut connection = self.connection().await?;
         self.step = step;
         let request = self.compose(method, path, load)?;
-        let mut connection = self.connection().await?;
         let response = self.deadline.within(connection.sender.send_request(request)).await?;
         let response = response.map_err(|e| WebmailCause::Lost(whole_story(&e)))?;
         self.note(step, &response);
@@ -107,6 +107,7 @@ impl<'a> Browser<'a> {
         {
             return Ok(kept);
         }
+        self.step = "connect";
         let dialled = self.dial.dial(self.from, self.site.address, self.deadline.left());
         let stream = self.deadline.within(dialled).await??;
         let stream = self

@@ -287,7 +287,18 @@ async fn a_redirect_to_another_site_is_not_followed() {
 async fn a_dead_load_balancer_is_unreachable() {
     let (stage, ca) = stage(vec![]);
     let error = visit_on(&stage, &ca).await.unwrap_err();
-    assert_eq!(error.cause, WebmailCause::Unreachable(DialError::Refused));
+    assert_eq!(
+        (error.step, error.cause),
+        ("connect", WebmailCause::Unreachable(DialError::Refused))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_that_accepts_and_says_nothing_is_given_up_in_the_handshake() {
+    let (ca, _) = authority();
+    let stage = Stage::default().plays(LB, vec![Hang]);
+    let error = visit_on(&stage, &ca).await.unwrap_err();
+    assert_eq!((error.step, error.cause), ("TLS handshake", WebmailCause::Silent));
 }
 
 #[tokio::test(start_paused = true)]
