@@ -1,5 +1,5 @@
 //! SQL on a node: the `mariadb` client as root over the local socket, since the database's port is closed to everyone
-//! but the other mail node. Statements go in by standard input; what comes out is read by [`parse`].
+//! but the other mail node. Statements go in by standard input; what comes out is read by `parse`.
 
 mod parse;
 mod statement;

@@ -67,7 +67,7 @@ pub fn unescape(text: &str) -> String {
     value
 }
 
-/// One checksum of [`super::statement::checksums`].
+/// The checksum of one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
     /// Database.

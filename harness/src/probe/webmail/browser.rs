@@ -47,7 +47,7 @@ pub(super) struct Browser<'a> {
     jar: CookieJar,
     connection: Option<Connection>,
     pub(super) deadline: Deadline,
-    /// The step under way, for errors.
+    /// The step under way, for errors: a request, or the connection that it needs first.
     pub(super) step: &'static str,
     /// Who served each request, in order.
     pub(super) served: Vec<Served>,
@@ -110,6 +110,7 @@ impl<'a> Browser<'a> {
         self.step = "connect";
         let dialled = self.dial.dial(self.from, self.site.address, self.deadline.left());
         let stream = self.deadline.within(dialled).await??;
+        self.step = "TLS handshake";
         let stream = self
             .deadline
             .within(tls::handshake(&self.site.tls, self.site.host, stream))

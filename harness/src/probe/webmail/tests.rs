@@ -250,8 +250,10 @@ async fn an_answer_without_a_list_fails_the_visit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_out_that_is_not_answered_fails_the_visit() {
-    let error = visit([front(), welcome(), mail(), list()]).await.unwrap_err();
-    assert_eq!(error.step, "log-out");
+    let error = visit([front(), welcome(), mail(), list(), get("GET /?_task=logout", Hang)])
+        .await
+        .unwrap_err();
+    assert_eq!((error.step, error.cause), ("log-out", WebmailCause::Silent));
 }
 
 #[tokio::test(start_paused = true)]
