@@ -1,7 +1,17 @@
 //! What can be broken, and the receipts that prove that a fault took hold or was healed.
 
+pub mod freeze;
+mod on_node;
+pub mod power_cut;
+pub mod reboot;
+pub mod service_freeze;
+pub mod service_kill;
+pub mod service_stop;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use on_node::{heal, inject};
 
 /// Something broken on purpose. Written in scenario files as `fault = "power-cut"` with the fields beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

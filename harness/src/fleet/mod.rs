@@ -3,6 +3,7 @@
 
 pub mod fake;
 mod launch;
+pub mod qemu;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

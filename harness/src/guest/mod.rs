@@ -1,1 +1,19 @@
-//! The QEMU guest agent: run a command, read and write files, ask and set the time.
+//! The QEMU guest agent: run a command, read and write files, ask and set the time, make a node of a machine.
+
+mod agent;
+mod clock;
+mod error;
+mod exec;
+mod file;
+mod journal;
+mod provision;
+mod stream;
+mod systemd;
+pub mod wire;
+
+pub use agent::Agent;
+pub use clock::lag_seconds;
+pub use error::GuestError;
+pub use provision::{NetworkPlan, install_bundle, provision};
+pub use stream::Stream;
+pub use systemd::{UnitState, unit_name};

@@ -1,0 +1,23 @@
+//! Real machines: one QEMU process each, that boots a kernel directly, is controlled through QMP and the guest agent,
+//! and cannot outlive the harness.
+
+pub mod args;
+mod boot;
+mod console;
+mod exit;
+mod machine;
+mod node;
+mod process;
+mod qmp;
+mod run_dir;
+mod spec;
+
+pub use boot::{Beginning, BootLimits, BootTimes, OnStage, boot, boot_again, boot_all};
+pub use console::{Console, Stage, dead_end, last_lines, stage_of};
+pub use exit::{Exit, ExitNotice, ExitWatch};
+pub use machine::{Machine, MachineError};
+pub use node::{Booted, Node, Timing};
+pub use process::Process;
+pub use qmp::{Event, OnEvent, Qmp};
+pub use run_dir::RunDir;
+pub use spec::{Accelerator, MachineSpec, Memory};

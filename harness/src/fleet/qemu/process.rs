@@ -1,0 +1,191 @@
+//! A QEMU process and its keeper: a thread that starts it, lives exactly as long as it, and tells how it ended.
+//!
+//! Machines must die with the harness, even when the harness is killed and has no say any more. The kernel does that
+//! by the parent-death signal (prctl(2), PR_SET_PDEATHSIG), which `setpriv` sets before QEMU takes its place. The signal
+//! is bound to the *thread* that started the process, hence one thread a process: a thread of the async runtime may end
+//! while the machine should live. QEMU's own `-run-with exit-with-parent=on` is not in the releases used here.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::exit::{Exit, ExitNotice, ExitWatch};
+
+/// Runs the rest of its arguments if the process that asked for it is still its parent: closes the gap between the
+/// birth of the process and the setting of the parent-death signal. `$0` is the parent's number.
+const IF_PARENT_LIVES: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+
+/// A running process. Dropping it kills the process at once.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    /// True while the number is ours to send signals to; the keeper takes it back before it buries the process.
+    alive: Arc<Mutex<bool>>,
+    exit: ExitWatch,
+}
+
+impl Process {
+    /// Starts a program in a process group of its own (a Ctrl-C at the terminal is the harness's affair), with its
+    /// output added to `log`. It ends at the latest with this process.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or `setpriv` (package util-linux) or the program cannot be started.
+    pub fn start(argv: &[OsString], env: &[(OsString, OsString)], log: &Path) -> io::Result<Self> {
+        let output = OpenOptions::new().create(true).append(true).open(log)?;
+        let command = command(argv, env, output)?;
+        let alive = Arc::new(Mutex::new(true));
+        let (notice, exit) = ExitWatch::channel();
+        let (report, started) = mpsc::sync_channel(1);
+        let keeper_alive = Arc::clone(&alive);
+        thread::Builder::new()
+            .name("machine-keeper".to_owned())
+            .spawn(move || keep(command, &report, &keeper_alive, &notice))?;
+        let pid = started
+            .recv()
+            .map_err(|_| io::Error::other("the keeper thread ended"))??;
+        Ok(Self { pid, alive, exit })
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// A watch on its end.
+    pub fn exit(&self) -> &ExitWatch {
+        &self.exit
+    }
+
+    /// Sends SIGKILL. Does nothing to a process that has ended.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn kill(&self) -> io::Result<()> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if *alive {
+            kill(self.pid, Signal::SIGKILL)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing is left to be done about a kernel that refuses; the parent-death signal still stands.
+        let _ = self.kill();
+    }
+}
+
+fn command(argv: &[OsString], env: &[(OsString, OsString)], output: File) -> io::Result<Command> {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", IF_PARENT_LIVES])
+        .arg(std::process::id().to_string())
+        .args(argv)
+        .envs(env.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0);
+    Ok(command)
+}
+
+/// The keeper's life: start, wait, take back the number, bury, tell.
+fn keep(mut command: Command, report: &mpsc::SyncSender<io::Result<Pid>>, alive: &Mutex<bool>, notice: &ExitNotice) {
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            // The starter waits for this report; if it is gone, nobody wants the process.
+            let _ = report.send(Err(error));
+            return;
+        }
+    };
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let wanted = report.send(Ok(pid)).is_ok();
+    if !wanted {
+        let _ = child.kill();
+    }
+    notice.announce(wait(&mut child, pid, alive));
+}
+
+/// Waits without burying, so that the number cannot pass to another process while somebody may still send signals to
+/// it, and buries once nobody can.
+fn wait(child: &mut Child, pid: Pid, alive: &Mutex<bool>) -> Exit {
+    let ended = loop {
+        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Err(Errno::EINTR) => {}
+            other => break other,
+        }
+    };
+    *alive.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    let buried = child.wait();
+    match (ended, buried) {
+        (Ok(WaitStatus::Exited(_, code)), _) => Exit::Code(code),
+        (Ok(WaitStatus::Signaled(_, signal, _)), _) => Exit::Signal(signal),
+        (Ok(other), _) => Exit::Lost(format!("{other:?}")),
+        (Err(error), _) => Exit::Lost(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(argv: &[&str]) -> (Process, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
+        (
+            Process::start(&argv, &[], &folder.path().join("log")).expect("started"),
+            folder,
+        )
+    }
+
+    #[tokio::test]
+    async fn the_exit_status_of_a_process_is_told() {
+        let (process, _folder) = start(&["sh", "-c", "exit 7"]);
+        assert_eq!(process.exit().wait().await, Exit::Code(7));
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_is_told_with_its_signal() {
+        let (process, _folder) = start(&["sleep", "600"]);
+        process.kill().expect("killed");
+        assert_eq!(process.exit().wait().await, Exit::Signal(Signal::SIGKILL));
+    }
+
+    #[tokio::test]
+    async fn killing_a_dead_process_does_nothing() {
+        let (process, _folder) = start(&["true"]);
+        process.exit().wait().await;
+        process.kill().expect("no error");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_process_is_killed() {
+        let (process, _folder) = start(&["sleep", "600"]);
+        let exit = process.exit().clone();
+        drop(process);
+        assert_eq!(exit.wait().await, Exit::Signal(Signal::SIGKILL));
+    }
+
+    #[tokio::test]
+    async fn what_a_process_says_is_in_its_log() {
+        let (process, folder) = start(&["sh", "-c", "echo out; echo err >&2"]);
+        process.exit().wait().await;
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("log")).expect("a log"),
+            "out\nerr\n"
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! What a machine is made of.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// One machine: what its QEMU process needs to know. Starting it again after a power cut uses the same description.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Short name; file names and error texts bear it.
+    pub name: String,
+    /// How to run QEMU: the words that come before its own options (a private loader and its library path, say).
+    pub qemu: Vec<OsString>,
+    /// Environment that QEMU needs besides the harness's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// What executes the guest.
+    pub accelerator: Accelerator,
+    /// Kernel, for direct boot.
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    pub initrd: PathBuf,
+    /// Kernel command line.
+    pub command_line: String,
+    /// Its own disk, qcow2: an overlay on an image.
+    pub disk: PathBuf,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Where the memory lies.
+    pub memory: Memory,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Hardware address of its network card.
+    pub mac: String,
+    /// Unix socket on which the switch listens; QEMU connects to it.
+    pub network: PathBuf,
+    /// Folder for its sockets; its path has to be short (see [`super::RunDir`]).
+    pub sockets: PathBuf,
+    /// Folder for its console and QEMU's error output, which outlive restarts.
+    pub logs: PathBuf,
+}
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own translation.
+    Tcg,
+}
+
+/// Where a machine's memory lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memory {
+    /// With the QEMU process; gone with it.
+    Private,
+    /// In a file that is mapped shared, so that it can be kept beside the machine's saved state.
+    Shared(PathBuf),
+}
+
+impl MachineSpec {
+    /// The QMP socket.
+    pub fn qmp_socket(&self) -> PathBuf {
+        self.sockets.join(format!("{}.qmp", self.name))
+    }
+
+    /// The guest agent's socket.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.sockets.join(format!("{}.qga", self.name))
+    }
+
+    /// What the serial console printed, of all starts, one after the other.
+    pub fn console_log(&self) -> PathBuf {
+        self.logs.join(format!("{}.console", self.name))
+    }
+
+    /// What QEMU itself complained of.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.logs.join(format!("{}.qemu", self.name))
+    }
+}
