@@ -46,7 +46,8 @@ pub enum Fault {
         /// systemd unit without `.service`.
         service: String,
     },
-    /// All processes of a service are stopped with SIGSTOP: ports stay open and nothing answers. Healed by SIGCONT.
+    /// All processes of a service stand still at one instant (the kernel's freezer): ports stay open and nothing
+    /// answers. Healed by letting them go on.
     ServiceFreeze {
         /// The machine.
         node: String,

@@ -1,7 +1,7 @@
 //! A machine restarts by itself, orderly: its init is asked to. Healed when it is up again.
 
 use super::Receipt;
-use super::on_node::receipt;
+use super::on_node::{failed, receipt};
 use crate::fleet::FleetError;
 use crate::fleet::qemu::{Beginning, Console, Machine, MachineError, Node};
 use crate::guest::GuestError;
@@ -11,6 +11,9 @@ const STEP: &str = "restarting";
 /// Asks for the restart. The evidence is QEMU's event `RESET` that the guest caused.
 pub(super) async fn inject(node: &Node) -> Result<Receipt, FleetError> {
     let machine = node.machine();
+    if node.is_restarting() {
+        return Err(failed(node, STEP, "it is restarting already"));
+    }
     let mark = machine.event_mark();
     let by_guest = |event: &crate::fleet::qemu::Event| {
         event.name == "RESET" && event.data.get("guest").and_then(serde_json::Value::as_bool) == Some(true)

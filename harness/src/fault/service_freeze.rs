@@ -12,6 +12,7 @@ use crate::fleet::qemu::Node;
 /// told. Says how many processes there are.
 const SET_FREEZER: &str = r#"
     group="/sys/fs/cgroup$1" wanted="frozen $2"
+    ! grep -qx "$wanted" "$group/cgroup.events" || { echo "it was '$wanted' before" >&2; exit 1; }
     echo "$2" >"$group/cgroup.freeze"
     tries=0
     until grep -qx "$wanted" "$group/cgroup.events"; do

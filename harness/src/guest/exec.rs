@@ -122,10 +122,10 @@ impl Agent {
 
     /// Waits before the next question, but not beyond the deadline.
     pub(super) async fn pause(&self, step: &str, pause: Duration, deadline: Deadline) -> Result<(), GuestError> {
-        if Instant::now() >= deadline.at {
-            return Err(self.late(step, deadline, "the command was still running"));
-        }
         tokio::time::sleep_until(deadline.at.min(Instant::now() + pause)).await;
+        if Instant::now() >= deadline.at {
+            return Err(self.late(step, deadline, "the command was still running, and may go on"));
+        }
         Ok(())
     }
 

@@ -4,11 +4,15 @@ mod agent;
 mod clock;
 mod error;
 mod exec;
+#[cfg(test)]
+mod fake;
 mod file;
 mod journal;
 mod provision;
 mod stream;
 mod systemd;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use agent::Agent;

@@ -81,10 +81,9 @@ pub async fn provision(agent: &Agent, plan: &NetworkPlan, limit: Duration) -> Re
         else
             systemctl start systemd-networkd
         fi"#;
-    let args = [&plan.hostname, NETWORK_FILE, &plan.network_file(), &plan.resolv_conf()];
-    agent
-        .script("setting name and address", script, &args.map(|arg| &*arg), limit)
-        .await?;
+    let (network, resolver) = (plan.network_file(), plan.resolv_conf());
+    let args = [plan.hostname.as_str(), NETWORK_FILE, &network, &resolver];
+    agent.script("setting name and address", script, &args, limit).await?;
     wait_for_address(agent, plan, start + limit, limit).await
 }
 

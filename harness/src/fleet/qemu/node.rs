@@ -84,6 +84,11 @@ impl Node {
         *self.restart.lock().unwrap_or_else(PoisonError::into_inner) = Some(beginning);
     }
 
+    /// Whether it restarts itself and has not been seen up again.
+    pub fn is_restarting(&self) -> bool {
+        self.restart.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Starts the machine again from its own disk after a power cut, and waits until it has booted.
     ///
     /// # Errors
@@ -96,6 +101,7 @@ impl Node {
                 .into());
         }
         let machine = Arc::new(Machine::start(&self.spec, self.timing.slowness).await?);
+        *self.restart.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.machine.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&machine);
         let times = boot(&machine, &self.timing.boot, &quiet).await?;
         self.confirm_boot(&machine, times).await

@@ -130,13 +130,15 @@ impl Qmp {
     pub async fn wait_event(&self, mark: usize, fits: impl Fn(&Event) -> bool) -> Option<Event> {
         let mut events = self.shared.events.subscribe();
         loop {
+            // Asked first: whatever came before the end is looked through after it.
+            let ended = self.shared.has_ended();
             let found = events
                 .borrow_and_update()
                 .iter()
                 .skip(mark)
                 .find(|event| fits(event))
                 .cloned();
-            if found.is_some() || self.reader.is_finished() {
+            if found.is_some() || ended {
                 return found;
             }
             if events.changed().await.is_err() {
@@ -195,6 +197,10 @@ impl Shared {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Lets every waiter know that nothing more will come.
     fn end(&self) {
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -208,4 +214,130 @@ async fn read(mut lines: Lines<BufReader<OwnedReadHalf>>, shared: Arc<Shared>) {
         shared.take(line.into_bytes());
     }
     shared.end();
+}
+
+#[cfg(test)]
+mod tests {
+    use qapi::qmp::{RunState, query_status, stop};
+    use tempfile::TempDir;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// A QEMU of clay: greets, and answers every line with what `answer` makes of its command and number.
+    fn fake(answer: impl Fn(&str, u64) -> String + Send + 'static) -> (TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        tokio::spawn(async move {
+            let (reader, mut writer) = listener.accept().await.expect("a connection").0.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            writer
+                .write_all(b"{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\n")
+                .await
+                .expect("greeted");
+            while let Ok(Some(line)) = lines.next_line().await {
+                let command: Value = serde_json::from_str(&line).expect("JSON");
+                let name = command["execute"].as_str().expect("a name");
+                let said = answer(name, command["id"].as_u64().expect("a number"));
+                if said.is_empty() || writer.write_all(said.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        (folder, socket)
+    }
+
+    fn done(id: u64) -> String {
+        format!("{{\"return\": {{}}, \"id\": {id}}}\n")
+    }
+
+    async fn open(socket: &Path) -> Qmp {
+        Qmp::open(socket, LIMIT, Box::new(|_| {})).await.expect("a connection")
+    }
+
+    #[tokio::test]
+    async fn an_event_before_the_answer_is_kept_for_those_who_wait() {
+        let (_folder, socket) = fake(|name, id| match name {
+            "stop" => format!("{{\"event\": \"STOP\", \"timestamp\": {{}}}}\n{}", done(id)),
+            _ => done(id),
+        });
+        let qmp = open(&socket).await;
+        let mark = qmp.mark();
+        qmp.execute(&stop {}, LIMIT).await.expect("stopped");
+        let event = qmp.wait_event(mark, |event| event.name == "STOP").await;
+        assert_eq!(event.map(|event| event.name).as_deref(), Some("STOP"));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_no_schema_knows_does_no_harm() {
+        let (_folder, socket) = fake(|name, id| match name {
+            "query-status" => {
+                let event = "{\"event\": \"FROM_THE_FUTURE\", \"data\": {\"x\": 1}, \"timestamp\": {}}\n";
+                format!("{event}{{\"return\": {{\"status\": \"running\", \"running\": true}}, \"id\": {id}}}\n")
+            }
+            _ => done(id),
+        });
+        let status = open(&socket)
+            .await
+            .execute(&query_status {}, LIMIT)
+            .await
+            .expect("a status");
+        assert_eq!(status.status, RunState::running);
+    }
+
+    #[tokio::test]
+    async fn an_event_before_the_mark_does_not_count() {
+        let (_folder, socket) = fake(|name, id| match name {
+            "stop" => format!("{{\"event\": \"STOP\", \"timestamp\": {{}}}}\n{}", done(id)),
+            _ => done(id),
+        });
+        let qmp = open(&socket).await;
+        qmp.execute(&stop {}, LIMIT).await.expect("stopped");
+        let seen = timeout(
+            Duration::from_millis(50),
+            qmp.wait_event(qmp.mark(), |event| event.name == "STOP"),
+        )
+        .await;
+        assert!(seen.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_in_qemus_words() {
+        let (_folder, socket) = fake(|name, id| match name {
+            "stop" => format!("{{\"error\": {{\"class\": \"GenericError\", \"desc\": \"no\"}}, \"id\": {id}}}\n"),
+            _ => done(id),
+        });
+        let error = open(&socket).await.execute(&stop {}, LIMIT).await.expect_err("refused");
+        assert_eq!(error.to_string(), "no");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_ends_a_command_under_way() {
+        let (_folder, socket) = fake(|name, id| if name == "stop" { String::new() } else { done(id) });
+        let error = open(&socket).await.execute(&stop {}, LIMIT).await.expect_err("ended");
+        assert_eq!(error.to_string(), "QEMU closed its control socket");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_ends_a_wait_for_an_event() {
+        let (_folder, socket) = fake(|name, id| if name == "stop" { String::new() } else { done(id) });
+        let qmp = open(&socket).await;
+        let (event, _) = tokio::join!(qmp.wait_event(0, |_| true), qmp.execute(&stop {}, LIMIT));
+        assert_eq!(event, None);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_does_not_greet_is_no_qmp() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let (opened, _) = tokio::join!(Qmp::open(&socket, LIMIT, Box::new(|_| {})), async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.write_all(b"hello\n").await
+        });
+        assert!(opened.is_err_and(|error| error.to_string().starts_with("not a QMP greeting")));
+    }
 }
