@@ -1,6 +1,8 @@
 //! The command line: one file a verb; here only the arguments and the dispatch.
 
+mod doctor;
 mod exit;
+mod image;
 mod library;
 mod list;
 mod plan;
@@ -47,6 +49,10 @@ enum Verb {
     List,
     /// Show the steps of a scenario in words, without booting anything
     Plan(plan::PlanArgs),
+    /// Build, show and remove the machines' disk images
+    Image(image::ImageArgs),
+    /// Show what is found on this host, and how to mend what is missing
+    Doctor(doctor::DoctorArgs),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
     /// Print the completion script for a shell
@@ -83,6 +89,8 @@ fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
         Verb::Scenario(args) => scenario::run(&args),
         Verb::List => list::run(),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Image(args) => Ok(image::run(args)),
+        Verb::Doctor(args) => Ok(doctor::run(args)),
         Verb::Schema => {
             println!("{:#}", crate::scenario::schema::schema());
             Ok(Exit::Holds)
