@@ -32,7 +32,7 @@ pub(super) async fn inject(node: &Node, service: &str) -> Result<Receipt, FleetE
     }
     Ok(receipt(
         "cgroup",
-        format!("{service}: the kernel says frozen 1 for its {count} processes"),
+        format!("{service}: the kernel says frozen 1, processes: {count}"),
     ))
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn heal(node: &Node, service: &str) -> Result<Receipt, FleetErr
     let state = running(node, service, &what).await?;
     Ok(receipt(
         "cgroup",
-        format!("{service}: the kernel says frozen 0 for its {count} processes; {state}"),
+        format!("{service}: the kernel says frozen 0, processes: {count}; {state}"),
     ))
 }
 

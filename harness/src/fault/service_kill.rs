@@ -47,7 +47,10 @@ pub(super) async fn inject(node: &Node, service: &str) -> Result<Receipt, FleetE
     loop {
         match down(node, service, &what, &before).await {
             Ok(after) => {
-                let observed = format!("{service}: {} processes killed, none left; {after}", killed.trim());
+                let observed = format!(
+                    "{service}: all processes killed ({}), none left; {after}",
+                    killed.trim()
+                );
                 return Ok(receipt("cgroup", observed));
             }
             Err(error) if Instant::now() >= deadline => return Err(error),

@@ -64,11 +64,11 @@ pub(super) async fn up(node: &Node, service: &str, what: &str) -> Result<Receipt
         return Err(failed(
             node,
             what,
-            format!("it is not up: {state}, {} processes", processes.len()),
+            format!("it is not up: {state}, processes: {}", processes.len()),
         ));
     }
     Ok(receipt(
         "systemd",
-        format!("{service}: {state}, {} processes", processes.len()),
+        format!("{service}: {state}, processes: {}", processes.len()),
     ))
 }

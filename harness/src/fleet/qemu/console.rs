@@ -1,4 +1,4 @@
-//! What a machine prints on its serial console: how far it has booted, whether it has given up, its last lines.
+//! What a machine prints on its serial console (or QEMU on its own behalf): how far it has booted, whether it has given up, its last lines.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

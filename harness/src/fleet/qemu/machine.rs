@@ -87,6 +87,7 @@ pub struct Machine {
     qmp: Qmp,
     agent: Agent,
     console: Console,
+    complaints: Console,
     spec: MachineSpec,
 }
 
@@ -98,11 +99,12 @@ impl Machine {
     /// A socket's path is too long, QEMU cannot be started, or it ends or stays silent; its complaints are told.
     pub async fn start(spec: &MachineSpec, slowness: f64) -> Result<Self, MachineError> {
         let step = "starting QEMU";
+        let complaints = Console::from_now(&spec.qemu_log());
         let fail = |reason: String| MachineError {
             machine: spec.name.clone(),
             step: step.to_owned(),
             reason,
-            last: qemu_said(spec),
+            last: last_lines(&complaints.text(), SHOWN_LINES),
         };
         prepare(spec).map_err(|error| fail(error.to_string()))?;
         let console = Console::from_now(&spec.console_log());
@@ -122,6 +124,7 @@ impl Machine {
             qmp,
             agent,
             console,
+            complaints,
             spec: spec.clone(),
         })
     }
@@ -277,7 +280,7 @@ impl Machine {
     /// The error of a machine whose process has ended.
     pub(super) fn ended(&self, step: &str, exit: &Exit) -> MachineError {
         let mut error = self.error(step, format!("its QEMU process {exit}"));
-        let said = qemu_said(&self.spec);
+        let said = last_lines(&self.complaints.text(), SHOWN_LINES);
         if !said.is_empty() {
             error.last = format!("{said}\n{}", error.last);
         }
@@ -349,10 +352,4 @@ fn not_started(error: &io::Error) -> String {
             .into();
     }
     error.to_string()
-}
-
-/// The end of QEMU's complaints.
-fn qemu_said(spec: &MachineSpec) -> String {
-    let log = fs::read(spec.qemu_log()).unwrap_or_default();
-    last_lines(&String::from_utf8_lossy(&log), SHOWN_LINES)
 }
