@@ -1,0 +1,91 @@
+//! The generated DNS zones as the outside world would look things up in them: addresses and mail exchangers.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// Records of the generated zones, by absolute lower-case name without the final dot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Zones {
+    addresses: BTreeMap<String, Vec<Ipv4Addr>>,
+    exchangers: BTreeMap<String, Vec<(u16, String)>>,
+}
+
+impl Zones {
+    /// Reads zones in the one-record-a-line form that the generator writes (RFC 1035 section 5, without parentheses).
+    pub fn parse(zones: &BTreeMap<String, String>) -> Zones {
+        let mut found = Zones::default();
+        for (domain, text) in zones {
+            for line in text.lines() {
+                found.record(domain, line);
+            }
+        }
+        for list in found.exchangers.values_mut() {
+            list.sort();
+        }
+        found
+    }
+
+    fn record(&mut self, domain: &str, line: &str) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        match fields.as_slice() {
+            [name, "IN", "A", address] => {
+                if let Ok(address) = address.parse() {
+                    self.addresses.entry(absolute(name, domain)).or_default().push(address);
+                }
+            }
+            [name, "IN", "MX", preference, host] => {
+                if let Ok(preference) = preference.parse() {
+                    let entry = self.exchangers.entry(absolute(name, domain)).or_default();
+                    entry.push((preference, absolute(host, domain)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The first address of a name.
+    pub fn address(&self, name: &str) -> Option<Ipv4Addr> {
+        self.addresses.get(&name.to_ascii_lowercase())?.first().copied()
+    }
+
+    /// The mail exchangers of a domain in order of preference (RFC 5321 section 5.1): preference, name, address.
+    pub fn mx(&self, domain: &str) -> Vec<(u16, String, Ipv4Addr)> {
+        let list = self.exchangers.get(&domain.to_ascii_lowercase()).into_iter().flatten();
+        list.filter_map(|(preference, host)| Some((*preference, host.clone(), self.address(host)?)))
+            .collect()
+    }
+}
+
+/// A name as the zone means it: with a final dot it is absolute, without one the domain is appended.
+fn absolute(name: &str, domain: &str) -> String {
+    match name.strip_suffix('.') {
+        Some(name) => name.to_ascii_lowercase(),
+        None if name == "@" => domain.to_ascii_lowercase(),
+        None => format!("{name}.{domain}").to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zones(text: &str) -> Zones {
+        Zones::parse(&BTreeMap::from([("example.org".to_owned(), text.to_owned())]))
+    }
+
+    #[test]
+    fn exchangers_come_in_order_of_preference_with_their_addresses() {
+        let zones = zones(
+            "mail1 IN A 192.168.1.10\nmail2 IN A 192.168.1.11\n\
+             @ IN MX 20 mail2.example.org.\n@ IN MX 10 mail1.example.org.\n",
+        );
+        let hosts: Vec<String> = zones.mx("Example.org").into_iter().map(|(_, host, _)| host).collect();
+        assert_eq!(hosts, ["mail1.example.org", "mail2.example.org"]);
+    }
+
+    #[test]
+    fn an_exchanger_without_final_dot_is_looked_up_below_the_domain_and_not_found() {
+        let zones = zones("mail1 IN A 192.168.1.10\n@ IN MX 10 mail1.example.org\n");
+        assert!(zones.mx("example.org").is_empty());
+    }
+}
