@@ -66,6 +66,21 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// The machine that is broken; of a cut link the sender.
+    pub fn node(&self) -> &str {
+        match self {
+            Fault::PowerCut { node }
+            | Fault::Freeze { node }
+            | Fault::Reboot { node }
+            | Fault::ServiceStop { node, .. }
+            | Fault::ServiceKill { node, .. }
+            | Fault::ServiceFreeze { node, .. } => node,
+            Fault::LinkCut { from, .. } => from,
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -7,6 +7,7 @@ use generator::spec::Cluster;
 
 use super::Fleet;
 use super::fake::FakeFleet;
+use super::qemu::bring_up;
 use crate::progress::Progress;
 use crate::scenario::defect::Defect;
 
@@ -83,8 +84,5 @@ pub async fn launch(request: &LaunchRequest, progress: &Progress) -> Result<Arc<
             request.seed,
         )));
     }
-    Err(LaunchError::Environment {
-        what: "this build has no real machines".into(),
-        mend: "harness scenario --fake NAME   plays on the simulation".into(),
-    })
+    bring_up(&cluster, request, progress).await
 }

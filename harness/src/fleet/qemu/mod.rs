@@ -1,8 +1,12 @@
 //! Real machines: one QEMU process each, that boots a kernel directly, is controlled through QMP and the guest agent,
 //! and cannot outlive the harness.
 
+mod address;
+mod ailment;
 pub mod args;
 mod boot;
+mod bring_up;
+mod cluster;
 mod console;
 mod exit;
 mod machine;
@@ -13,6 +17,8 @@ mod run_dir;
 mod spec;
 
 pub use boot::{Beginning, BootLimits, BootTimes, OnStage, boot, boot_again, boot_all};
+pub use bring_up::bring_up;
+pub use cluster::QemuFleet;
 pub use console::{Console, Stage, dead_end, last_lines, stage_of};
 pub use exit::{Exit, ExitNotice, ExitWatch};
 pub use machine::{Machine, MachineError};

@@ -1,0 +1,404 @@
+//! The real cluster: machines, the network they share, and the clients that the harness puts on it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_rustls::rustls::ClientConfig;
+
+use super::address::Addresses;
+use super::{Node, RunDir, ailment};
+use crate::fault::{self, Fault, Receipt};
+use crate::fleet::{
+    Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, NodeInfo, ReplicationStatus, Role, Topology, Vantage,
+};
+use crate::guest::GuestError;
+use crate::lan::Lan;
+use crate::lan::zones::Zones;
+use crate::probe::dial::{Dial, DialError};
+use crate::probe::exec::{Exec, ExecError};
+use crate::probe::smtp::{MxHost, Sender, StartTls};
+use crate::probe::{imap, queue, smtp, sql, webmail};
+use crate::record::Outcome;
+use crate::switch::Switch;
+
+/// How long a question to a node through its guest agent may take with hardware virtualisation.
+const ASK: Duration = Duration::from_secs(20);
+
+/// How long a port is knocked at with hardware virtualisation before its silence is believed.
+const KNOCK: Duration = Duration::from_secs(2);
+
+/// How long a joined link may take to carry its first frame: replication alone sends one every second.
+const REJOIN: Duration = Duration::from_secs(30);
+
+/// A cluster of QEMU machines.
+pub struct QemuFleet {
+    pub(super) topology: Topology,
+    /// Passwords of the accounts, by address.
+    pub(super) passwords: BTreeMap<String, String>,
+    /// Trusts the cluster's authority and nobody else.
+    pub(super) trusting: Arc<ClientConfig>,
+    /// Believes anybody, as servers do that encrypt when they can (RFC 7435).
+    pub(super) opportunistic: Arc<ClientConfig>,
+    pub(super) nodes: BTreeMap<String, Arc<Node>>,
+    pub(super) switch: Switch,
+    pub(super) lan: Lan,
+    pub(super) zones: Zones,
+    pub(super) addresses: Addresses,
+    pub(super) slowness: f64,
+    /// Sockets, disks and consoles; goes last, after the machines.
+    pub(super) _run_dir: RunDir,
+}
+
+impl QemuFleet {
+    pub(super) fn node(&self, name: &str) -> Result<&Arc<Node>, FleetError> {
+        self.nodes
+            .get(name)
+            .ok_or_else(|| error(name, "find the machine", "no machine has this name"))
+    }
+
+    pub(super) fn stretch(&self, limit: Duration) -> Duration {
+        limit.mul_f64(self.slowness)
+    }
+
+    fn info(&self, name: &str) -> Result<&NodeInfo, FleetError> {
+        let found = self.topology.nodes.iter().find(|info| info.name == name);
+        found.ok_or_else(|| error(name, "find the node", "no node has this name"))
+    }
+
+    fn password(&self, user: &str) -> Result<&str, FleetError> {
+        let found = self.passwords.get(user).map(String::as_str);
+        found.ok_or_else(|| error("cluster", &format!("log in as {user}"), "the account is not described"))
+    }
+
+    fn standpoint(&self, vantage: Vantage) -> Ipv4Addr {
+        match vantage {
+            Vantage::Outside => self.addresses.client,
+            Vantage::Inside => self.addresses.inside,
+        }
+    }
+
+    /// Where webmail is: what its name stands for in the generated zone.
+    fn webmail_address(&self) -> Result<SocketAddrV4, FleetError> {
+        let host = &self.topology.webmail_host;
+        let address = self.zones.address(host);
+        let address =
+            address.ok_or_else(|| error("cluster", &format!("look up {host}"), "the zone has no such name"))?;
+        Ok(SocketAddrV4::new(address, 443))
+    }
+
+    async fn ask(&self, node: &str, what: &str, argv: &[String]) -> Result<String, FleetError> {
+        let output = self.exec(node, argv, self.stretch(ASK)).await?;
+        match output.status {
+            0 => Ok(output.stdout),
+            status => Err(error(node, what, &format!("status {status}: {}", output.stderr.trim()))),
+        }
+    }
+
+    pub(super) fn commands(&self, node: &str) -> Result<Commands, FleetError> {
+        Ok(Commands(self.node(node)?.clone()))
+    }
+
+    async fn ailments_of(&self, node: &NodeInfo) -> Vec<String> {
+        let units = ailment::services(node.role);
+        let mut found = match self
+            .exec(&node.name, &ailment::is_active_argv(units), self.stretch(ASK))
+            .await
+        {
+            Ok(output) => ailment::inactive(units, &output.stdout),
+            Err(error) => return vec![error.to_string()],
+        };
+        match node.role {
+            Role::Mail => match self.replication_status(&node.name).await {
+                Ok(status) if status.io_running && status.sql_running => {}
+                Ok(status) => found.push(format!("replication from the peer stands: {}", status.error)),
+                Err(error) => found.push(error.to_string()),
+            },
+            Role::LoadBalancer => {
+                match self
+                    .ask(&node.name, "ask HAProxy for its servers", &ailment::haproxy_argv())
+                    .await
+                {
+                    Ok(csv) => found.extend(ailment::servers_down(&csv)),
+                    Err(error) => found.push(error.to_string()),
+                }
+            }
+            Role::Gateway => {}
+        }
+        found
+            .into_iter()
+            .map(|ailment| format!("{}: {ailment}", node.name))
+            .collect()
+    }
+
+    fn cut(&self, from: &str, to: &str) -> Result<Receipt, FleetError> {
+        (self.node(from)?, self.node(to)?);
+        self.switch.cut(from, to);
+        Ok(Receipt {
+            source: "switch".to_owned(),
+            observed: String::new(),
+        })
+    }
+
+    /// Waits until the switch has seen what proves a cut or a join: a frame swallowed, or a frame that passed.
+    async fn link_receipt(&self, links: &[(&str, &str)], cut: bool) -> Result<Receipt, FleetError> {
+        let limit = self.stretch(REJOIN);
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let counts: Vec<_> = links
+                .iter()
+                .map(|(from, to)| (from, to, self.switch.counts(from, to)))
+                .collect();
+            let proof = |count: &crate::switch::Counts| if cut { count.hits } else { count.passed };
+            if counts.iter().any(|(_, _, count)| proof(count) > 0) {
+                let verb = if cut { "swallowed" } else { "passed" };
+                let seen = counts
+                    .iter()
+                    .map(|(from, to, count)| format!("{from} to {to}: {} frames", proof(count)));
+                let observed = format!("the switch {verb} {}", seen.collect::<Vec<_>>().join(", "));
+                return Ok(Receipt {
+                    source: "switch".to_owned(),
+                    observed,
+                });
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let what = format!("see a frame on the link within {}", humantime::format_duration(limit));
+                return Err(error(links[0].0, &what, "none came"));
+            }
+            // Poll the counters; the machines' own traffic moves them.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn link(&self, from: &str, to: &str, both_ways: bool, cut: bool) -> Result<Receipt, FleetError> {
+        let mut links = vec![(from, to)];
+        if both_ways {
+            links.push((to, from));
+        }
+        for (from, to) in &links {
+            if cut {
+                self.cut(from, to)?;
+            } else {
+                self.switch.join(from, to);
+            }
+        }
+        self.link_receipt(&links, cut).await
+    }
+}
+
+pub(super) fn error(node: &str, what: &str, reason: &str) -> FleetError {
+    FleetError {
+        node: node.to_owned(),
+        what: what.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn told(node: &str, what: &str) -> impl FnOnce(&dyn std::fmt::Display) -> FleetError {
+    move |reason| error(node, what, &reason.to_string())
+}
+
+/// Commands on a node, as the SQL client needs them.
+pub(super) struct Commands(Arc<Node>);
+
+#[async_trait]
+impl Exec for Commands {
+    async fn exec(&self, argv: &[String], stdin: &[u8], deadline: Duration) -> Result<ExecOutput, ExecError> {
+        let agent = self.0.agent();
+        // The agent answers for the command itself; before it answers at all, nothing can have run.
+        if let Err(error) = agent.ping(deadline).await {
+            return Err(ExecError::NotStarted(error.to_string()));
+        }
+        let stdin = (!stdin.is_empty()).then_some(stdin);
+        agent
+            .exec(argv, stdin, deadline)
+            .await
+            .map_err(|error| ExecError::Unfinished(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl Fleet for QemuFleet {
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn slowness(&self) -> f64 {
+        self.slowness
+    }
+
+    async fn send_mail(&self, mail: &Mail, deadline: Duration) -> Outcome {
+        let domain = mail.to.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let hosts: Vec<MxHost> = self
+            .zones
+            .mx(domain)
+            .into_iter()
+            .map(|(preference, name, address)| MxHost {
+                preference,
+                name,
+                address,
+            })
+            .collect();
+        let sender = Sender {
+            dial: &self.lan,
+            from: self.addresses.sender,
+            hello: "mx.sender.example".to_owned(),
+            tls: StartTls::Offered(self.opportunistic.clone()),
+            port: 25,
+            connect_limit: self.stretch(KNOCK),
+        };
+        sender.send(&hosts, mail, deadline).await.into()
+    }
+
+    async fn webmail_login(&self, user: &str, deadline: Duration) -> Outcome {
+        let (address, password) = match (self.webmail_address(), self.password(user)) {
+            (Ok(address), Ok(password)) => (address, password),
+            (Err(error), _) | (_, Err(error)) => {
+                return Outcome::Fail {
+                    reason: error.to_string(),
+                };
+            }
+        };
+        let site = webmail::Site {
+            host: &self.topology.webmail_host,
+            address,
+            tls: self.trusting.clone(),
+        };
+        webmail::log_in(&self.lan, self.addresses.client, &site, user, password, deadline)
+            .await
+            .into()
+    }
+
+    async fn imap_list(&self, node: &str, user: &str, deadline: Duration) -> Result<Vec<FoundMail>, FleetError> {
+        let info = self.info(node)?;
+        let host = format!("{node}.{}", self.topology.domain);
+        let account = imap::ImapAccount {
+            host: &host,
+            address: SocketAddrV4::new(info.address, 993),
+            tls: self.trusting.clone(),
+            user,
+            password: self.password(user)?,
+        };
+        let holdings = imap::list(&self.lan, self.addresses.client, &account, deadline).await;
+        holdings
+            .map(|holdings| holdings.inbox)
+            .map_err(|e| told(node, "list the inbox by IMAP")(&e))
+    }
+
+    async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {
+        match self.commands(node) {
+            Ok(commands) => {
+                sql::Database { exec: &commands, node }
+                    .insert(database, row, deadline)
+                    .await
+            }
+            Err(error) => Outcome::Fail {
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    async fn sql_rows(&self, node: &str, database: &str) -> Result<Vec<String>, FleetError> {
+        let commands = self.commands(node)?;
+        let marks = sql::Database { exec: &commands, node }
+            .marks(database, self.stretch(ASK))
+            .await;
+        marks.map_err(|e| told(node, &format!("read the rows of {database}"))(&e))
+    }
+
+    async fn checksums(&self, node: &str, database: &str) -> Result<Vec<(String, String)>, FleetError> {
+        let commands = self.commands(node)?;
+        let sums = sql::Database { exec: &commands, node }
+            .checksums(&[database], self.stretch(ASK))
+            .await;
+        let sums = sums.map_err(|e| told(node, &format!("checksum the tables of {database}"))(&e))?;
+        Ok(sums.into_iter().map(|sum| (sum.table, sum.sum)).collect())
+    }
+
+    async fn sql_query(&self, node: &str, database: &str, query: &str) -> Result<Vec<String>, FleetError> {
+        let commands = self.commands(node)?;
+        let rows = sql::Database { exec: &commands, node }
+            .query(database, query, self.stretch(ASK))
+            .await;
+        rows.map_err(|e| told(node, &format!("query {database}"))(&e))
+    }
+
+    async fn replication_status(&self, node: &str) -> Result<ReplicationStatus, FleetError> {
+        let commands = self.commands(node)?;
+        let status = sql::Database { exec: &commands, node }
+            .replication_status(self.stretch(ASK))
+            .await;
+        status.map_err(|e| told(node, "ask for the state of replication")(&e))
+    }
+
+    async fn queue(&self, node: &str) -> Result<Vec<String>, FleetError> {
+        let what = "look at the mail queue";
+        let text = self.ask(node, what, &queue::COMMAND.map(str::to_owned)).await?;
+        let waiting = queue::parse(&text).map_err(|e| told(node, what)(&e))?;
+        Ok(waiting.into_iter().map(|waiting| waiting.recipient).collect())
+    }
+
+    async fn knock(&self, from: Vantage, node: &str, port: u16) -> Result<Door, FleetError> {
+        let to = SocketAddrV4::new(self.info(node)?.address, port);
+        match self.lan.dial(self.standpoint(from), to, self.stretch(KNOCK)).await {
+            Ok(_) => Ok(Door::Open),
+            Err(DialError::Refused) => Ok(Door::Refused),
+            Err(DialError::Silent(_)) => Ok(Door::Silent),
+            Err(DialError::Other(reason)) => Err(error(node, &format!("knock at port {port}"), &reason)),
+        }
+    }
+
+    async fn smtp_dialogue(
+        &self,
+        from: Vantage,
+        node: &str,
+        port: u16,
+        lines: &[String],
+    ) -> Result<Vec<String>, FleetError> {
+        let to = SocketAddrV4::new(self.info(node)?.address, port);
+        let replies = smtp::dialogue(&self.lan, self.standpoint(from), to, lines, self.stretch(ASK)).await;
+        replies.map_err(|e| told(node, &format!("speak SMTP to port {port}"))(&e))
+    }
+
+    async fn exec(&self, node: &str, argv: &[String], deadline: Duration) -> Result<ExecOutput, FleetError> {
+        let output: Result<ExecOutput, GuestError> = self.node(node)?.agent().exec(argv, None, deadline).await;
+        Ok(output?)
+    }
+
+    async fn inject(&self, fault: &Fault) -> Result<Receipt, FleetError> {
+        match fault {
+            Fault::LinkCut { from, to, both_ways } => self.link(from, to, *both_ways, true).await,
+            _ => fault::inject(self.node(fault.node())?, fault).await,
+        }
+    }
+
+    async fn heal(&self, fault: &Fault) -> Result<Receipt, FleetError> {
+        match fault {
+            Fault::LinkCut { from, to, both_ways } => self.link(from, to, *both_ways, false).await,
+            _ => fault::heal(self.node(fault.node())?, fault).await,
+        }
+    }
+
+    async fn ailments(&self) -> Vec<String> {
+        let answers = self.topology.nodes.iter().map(|node| self.ailments_of(node));
+        futures::future::join_all(answers).await.concat()
+    }
+
+    async fn collect(&self, dir: &Path) -> Result<(), FleetError> {
+        for (name, node) in &self.nodes {
+            let collected = node.collect(&dir.join(name), self.stretch(ASK)).await;
+            collected.map_err(|e| told(name, "collect console and journal")(&e))?;
+        }
+        Ok(())
+    }
+
+    async fn shut_down(&self) {
+        for node in self.nodes.values() {
+            // A machine that has ended already is what is wanted.
+            let _ = node.machine().kill().await;
+        }
+    }
+}
