@@ -134,15 +134,6 @@ impl QemuFleet {
             .collect()
     }
 
-    fn cut(&self, from: &str, to: &str) -> Result<Receipt, FleetError> {
-        (self.node(from)?, self.node(to)?);
-        self.switch.cut(from, to);
-        Ok(Receipt {
-            source: "switch".to_owned(),
-            observed: String::new(),
-        })
-    }
-
     /// Waits until the switch has seen what proves a cut or a join: a frame swallowed, or a frame that passed.
     async fn link_receipt(&self, links: &[(&str, &str)], cut: bool) -> Result<Receipt, FleetError> {
         let limit = self.stretch(REJOIN);
@@ -178,9 +169,11 @@ impl QemuFleet {
         if both_ways {
             links.push((to, from));
         }
+        self.node(from)?;
+        self.node(to)?;
         for (from, to) in &links {
             if cut {
-                self.cut(from, to)?;
+                self.switch.cut(from, to);
             } else {
                 self.switch.join(from, to);
             }
