@@ -188,4 +188,51 @@ mod tests {
             "out\nerr\n"
         );
     }
+
+    /// Set for the stand-in harness: the folder in which it is to write its process's number.
+    const STAND_IN: &str = "STAND_IN_HARNESS_FOLDER";
+
+    /// What the test below kills: a harness with one running process.
+    #[tokio::test]
+    #[ignore = "is started by a_process_dies_with_a_killed_harness"]
+    async fn stand_in_harness() {
+        let folder = std::path::PathBuf::from(std::env::var_os(STAND_IN).expect("started by the other test"));
+        let argv = ["sleep", "600"].map(OsString::from);
+        let process = Process::start(&argv, &[], &folder.join("log")).expect("started");
+        std::fs::write(folder.join("new"), process.pid().to_string()).expect("written");
+        std::fs::rename(folder.join("new"), folder.join("pid")).expect("renamed");
+        process.exit().wait().await;
+    }
+
+    /// Polls until `look` gives something, for at most ten seconds.
+    fn poll<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        (0..1000).find_map(|_| {
+            thread::sleep(std::time::Duration::from_millis(10));
+            look()
+        })
+    }
+
+    /// Whether a process is gone, or dead and only not yet buried.
+    fn is_dead(pid: u32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+    }
+
+    #[test]
+    fn a_process_dies_with_a_killed_harness() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut harness = Command::new(std::env::current_exe().expect("the test program"))
+            .args(["--ignored", "--exact", "fleet::qemu::process::tests::stand_in_harness"])
+            .env(STAND_IN, folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a stand-in");
+        let pid = poll(|| std::fs::read_to_string(folder.path().join("pid")).ok()).and_then(|text| text.parse().ok());
+        let pid: u32 = pid.expect("a process");
+        let lived = !is_dead(pid);
+        harness.kill().expect("killed");
+        harness.wait().expect("buried");
+        assert!(lived && poll(|| is_dead(pid).then_some(())).is_some());
+    }
 }
