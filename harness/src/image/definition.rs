@@ -278,7 +278,7 @@ fn check(definition: Definition, file: &str) -> Result<Definition, DefinitionErr
         &definition.mask,
     ];
     if let Some(name) = words.into_iter().flatten().find(word) {
-        return Err(bad(format!("\"{name}\" is no name of a package or unit")));
+        return Err(bad(format!("\"{name}\" is no name of a package, unit or module")));
     }
     Ok(definition)
 }

@@ -25,7 +25,7 @@ use crate::tools::{Qemu, ToolError};
 pub struct Image {
     /// What it is for.
     pub role: ImageRole,
-    /// The kernel, for QEMU's `-kernel`.
+    /// The kernel, uncompressed, for QEMU's `-kernel`: it is entered by the PVH protocol.
     pub kernel: PathBuf,
     /// The initial RAM disk, for `-initrd`.
     pub initrd: PathBuf,
@@ -121,7 +121,7 @@ struct Facts {
 }
 
 /// Version of the builder: raise it when equal inputs give another image.
-const BUILDER_FORMAT: u32 = 1;
+const BUILDER_FORMAT: u32 = 2;
 
 /// A hash over definition, packages and builder.
 fn content_hash(definition: &Definition, packages_hash: &str) -> String {
