@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
 use super::library::{Entry, Unusable};
-use super::terminal::{self, Line, Teller};
+use super::terminal::{self, Ended, Teller};
 use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, Role, launch};
-use crate::oracle::{Judgement, Terms, Verdict, judge};
+use crate::oracle::{Terms, Verdict, judge};
 use crate::play::{Settings, play};
 use crate::progress::Progress;
 use crate::record::{Recorder, Service};
+use crate::report::{Facts, Report, write_junit};
 use crate::scenario::Scenario;
 use crate::scenario::defect::Defect;
 
@@ -62,7 +63,7 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
         );
         return Ok(Exit::Environment);
     }
-    let mut lines = Vec::new();
+    let mut all = Vec::new();
     let mut exit = Exit::Holds;
     let last = groups.len().saturating_sub(1);
     for (number, group) in groups.into_iter().enumerate() {
@@ -78,7 +79,7 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
             group,
             keep: options.keep && number == last,
             number,
-            lines: Vec::new(),
+            ended: Vec::new(),
         };
         let ended = runtime.block_on(async {
             tokio::select! {
@@ -89,7 +90,7 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
         // Tasks that still run hold the machines; they end here.
         runtime.shutdown_timeout(Duration::from_secs(10));
         exit = exit.worst(ended);
-        lines.append(&mut session.lines);
+        all.append(&mut session.ended);
         if exit == Exit::Interrupted {
             eprintln!(
                 "interrupted: every machine has ended; what was recorded lies in {}",
@@ -98,8 +99,12 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
             break;
         }
     }
-    terminal::closing(&lines, options);
-    Ok(lines.iter().map(Line::exit).fold(exit, Exit::worst))
+    if let Err(error) = write_all(&all, &options.report) {
+        eprintln!("error: {error}");
+        exit = exit.worst(Exit::Environment);
+    }
+    terminal::closing(&all, options);
+    Ok(all.iter().map(Ended::exit).fold(exit, Exit::worst))
 }
 
 /// Real machines need threads and a real clock; the simulation is quick because its clock jumps.
@@ -132,7 +137,7 @@ struct Session<'a> {
     group: Group,
     keep: bool,
     number: usize,
-    lines: Vec<Line>,
+    ended: Vec<Ended>,
 }
 
 impl Session<'_> {
@@ -156,6 +161,7 @@ impl Session<'_> {
                     }
                 }
             }
+            let fresh = fleet.is_none();
             let running = match fleet.take() {
                 Some(running) => running,
                 None => match self.launch().await {
@@ -163,8 +169,8 @@ impl Session<'_> {
                     Err(error) => return self.not_launched(&entries[index..], &error),
                 },
             };
-            let line = self.play_one(&running, entry, index).await;
-            self.lines.push(line);
+            let ended = self.play_one(&running, entry, index, fresh).await;
+            self.ended.push(ended);
             fleet = Some(running);
         }
         if let Some(fleet) = fleet {
@@ -189,39 +195,41 @@ impl Session<'_> {
         launch(&request, &Progress::terminal()).await
     }
 
-    async fn play_one(&self, fleet: &Arc<dyn Fleet>, entry: &Entry, index: usize) -> Line {
+    async fn play_one(&self, fleet: &Arc<dyn Fleet>, entry: &Entry, index: usize, fresh: bool) -> Ended {
         let scenario = entry.scenario();
         let folder = self.options.report.join(scenario.name());
         let recorder = match begin(&folder) {
             Ok(recorder) => recorder,
-            Err(cause) => return Line::not_played(scenario, &cause),
+            Err(cause) => return Ended::not_played(scenario, cause),
         };
         let teller = Arc::new(Teller::new(scenario, self.group.fake));
         let settings = Settings {
             seed: self.options.seed,
             run_id: format!("{}x{}x{index}", self.options.mark, self.number),
         };
-        let began = Instant::now();
         play(fleet.clone(), scenario, &settings, recorder.clone(), teller).await;
-        let took = began.elapsed();
         if let Err(error) = fleet.collect(&folder.join("nodes")).await {
             eprintln!("consoles and journals are not complete: {error}");
         }
-        let judgement = match recorder.events() {
-            Ok(events) => judge(&events, &terms(scenario, fleet.as_ref())),
-            Err(error) => return Line::not_played(scenario, &error.to_string()),
+        let events = match recorder.events() {
+            Ok(events) => events,
+            Err(error) => return Ended::not_played(scenario, error.to_string()),
         };
-        let line = Line::of(scenario, &turn(scenario, judgement), took, self.group.fake);
-        terminal::verdict(&line);
-        line
+        let judgement = judge(&events, &terms(scenario, fleet.as_ref()));
+        let report = Report::new(facts(scenario, fleet.as_ref(), fresh), &events, &judgement);
+        if let Err(error) = report.write(&folder) {
+            return Ended::not_played(scenario, error.to_string());
+        }
+        terminal::verdict(&report);
+        Ended::Judged(Box::new(report))
     }
 
     fn not_launched(&mut self, entries: &[Entry], error: &LaunchError) -> Exit {
         eprintln!("error: {error}");
-        self.lines.extend(
+        self.ended.extend(
             entries
                 .iter()
-                .map(|entry| Line::not_played(entry.scenario(), "no cluster came up")),
+                .map(|entry| Ended::not_played(entry.scenario(), "no cluster came up")),
         );
         match error {
             LaunchError::Input(_) => Exit::Input,
@@ -232,8 +240,11 @@ impl Session<'_> {
 
     fn give_up(&mut self, entries: &[Entry], ailments: &str) -> Exit {
         let why = format!("the cluster did not recover: {ailments}");
-        self.lines
-            .extend(entries.iter().map(|entry| Line::not_played(entry.scenario(), &why)));
+        self.ended.extend(
+            entries
+                .iter()
+                .map(|entry| Ended::not_played(entry.scenario(), why.as_str())),
+        );
         Exit::Fails
     }
 }
@@ -277,12 +288,28 @@ fn terms(scenario: &Scenario, fleet: &dyn Fleet) -> Terms {
     }
 }
 
-/// A scenario that must fail has its result turned round.
-fn turn(scenario: &Scenario, judgement: Judgement) -> Judgement {
-    match &scenario.head.must_fail {
-        Some(must_fail) => judgement.turned_round(&must_fail.reason, &must_fail.also),
-        None => judgement,
+/// What the report says beside record and judgement. The time of the launch belongs to the first scenario after it.
+fn facts(scenario: &Scenario, fleet: &dyn Fleet, fresh: bool) -> Facts {
+    let mut facts = fleet.facts();
+    facts.cluster = fleet.topology().name.clone();
+    if !fresh {
+        facts.timings.clear();
     }
+    facts
+        .versions
+        .insert("harness".into(), env!("CARGO_PKG_VERSION").into());
+    let must_fail = scenario.head.must_fail.as_ref();
+    facts.must_fail = must_fail.map(|must_fail| (must_fail.reason.clone(), must_fail.also.clone()));
+    facts
+}
+
+/// One `junit.xml` for all scenarios of the call, for CI.
+fn write_all(ended: &[Ended], folder: &Path) -> Result<(), crate::report::ReportError> {
+    let judged = ended.iter().filter_map(|ended| match ended {
+        Ended::Judged(report) => Some(report.as_ref().clone()),
+        Ended::NotPlayed { .. } => None,
+    });
+    write_junit(&judged.collect::<Vec<Report>>(), folder)
 }
 
 /// The exit status of a verdict.

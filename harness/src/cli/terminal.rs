@@ -9,12 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Exit;
 use super::session::{Group, Options, exit_of};
-use crate::oracle::{Judgement, Outage, Verdict};
+use crate::fleet::fake::FAKE;
+use crate::oracle::Verdict;
 use crate::play::Observer;
-use crate::record::{Micros, StepResult, micros};
+use crate::record::{StepResult, micros};
+use crate::report::{Report, table};
 use crate::scenario::Scenario;
 use crate::scenario::plan::kebab;
-use crate::scenario::words;
 use crate::units::readable;
 
 /// Says what will be played, with which seed, and where the reports go.
@@ -116,129 +117,71 @@ impl Observer for Teller {
     }
 }
 
-/// One scenario in the table at the end.
+/// What became of one scenario.
 #[derive(Debug, Clone)]
-pub struct Line {
-    name: String,
-    /// `None` if it was not played.
-    verdict: Option<Verdict>,
-    took: Option<Duration>,
-    fake: bool,
-    measured: Vec<String>,
-    against: Vec<String>,
+pub enum Ended {
+    /// It was played and judged.
+    Judged(Box<Report>),
+    /// It was not.
+    NotPlayed {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
 }
 
-impl Line {
-    /// A scenario that was played and judged.
-    pub fn of(scenario: &Scenario, judgement: &Judgement, took: Duration, fake: bool) -> Line {
-        Line {
+impl Ended {
+    /// A scenario that was not played, or whose record or report could not be written.
+    pub fn not_played(scenario: &Scenario, why: impl Into<String>) -> Ended {
+        Ended::NotPlayed {
             name: scenario.name().to_owned(),
-            verdict: Some(judgement.verdict),
-            took: Some(took),
-            fake,
-            measured: measured(judgement),
-            against: judgement.reasons.iter().map(ToString::to_string).collect(),
+            why: why.into(),
         }
     }
 
-    /// A scenario that was not played.
-    pub fn not_played(scenario: &Scenario, why: &str) -> Line {
-        Line {
-            name: scenario.name().to_owned(),
-            verdict: None,
-            took: None,
-            fake: false,
-            measured: Vec::new(),
-            against: vec![why.to_owned()],
-        }
-    }
-
-    /// How this scenario counts for the exit status.
+    /// How it counts for the exit status.
     pub fn exit(&self) -> Exit {
-        self.verdict.map_or(Exit::Environment, exit_of)
-    }
-}
-
-/// What was measured, in few words.
-fn measured(judgement: &Judgement) -> Vec<String> {
-    let mut measured: Vec<String> = judgement.outages.iter().filter_map(outage).collect();
-    measured.extend(
-        judgement
-            .ledger
-            .as_ref()
-            .map(|tally| format!("mail {} of {} accepted found once", tally.found_once, tally.accepted)),
-    );
-    measured.extend(judgement.replication.as_ref().map(|replicated| {
-        let rows = format!(
-            "rows {} of {} on both nodes",
-            replicated.on_all_nodes, replicated.acknowledged
-        );
-        match replicated.converged_after {
-            Some(after) => format!("{rows}, converged after {}", readable(after)),
-            None => rows,
-        }
-    }));
-    measured
-}
-
-/// An outage that has a limit, with the limit.
-fn outage(outage: &Outage) -> Option<String> {
-    let limit: Micros = outage.limit?;
-    let longest = outage.longest.map_or(0, |gap| gap.length);
-    let on = outage
-        .node
-        .as_ref()
-        .map(|node| format!(" on {node}"))
-        .unwrap_or_default();
-    let service = words::service(outage.service);
-    Some(format!(
-        "{service}{on} out {} of {}",
-        readable(longest),
-        readable(limit)
-    ))
-}
-
-fn word(verdict: Option<Verdict>) -> String {
-    let (word, color) = match verdict {
-        Some(Verdict::Pass) => ("passed", console::Color::Green),
-        Some(Verdict::Fail) => ("FAILED", console::Color::Red),
-        Some(Verdict::Inconclusive) => ("inconclusive", console::Color::Yellow),
-        None => ("not played", console::Color::Yellow),
-    };
-    style(format!("{word:<12}")).fg(color).to_string()
-}
-
-/// Says the verdict of one scenario and what speaks against a pass.
-pub fn verdict(line: &Line) {
-    for reason in &line.against {
-        eprintln!("  {reason}");
-    }
-    for measured in &line.measured {
-        eprintln!("  {measured}");
-    }
-}
-
-/// The table of all scenarios.
-pub fn closing(lines: &[Line], options: &Options) {
-    if lines.is_empty() {
-        return;
-    }
-    println!();
-    let width = lines.iter().map(|line| line.name.len()).max().unwrap_or_default();
-    for line in lines {
-        let took = line.took.map(|took| readable(micros(took))).unwrap_or_default();
-        let simulated = if line.fake { "simulated" } else { "" };
-        println!("{:<width$}  {} {took:>12}  {simulated}", line.name, word(line.verdict));
-        if line.verdict != Some(Verdict::Pass) {
-            for reason in &line.against {
-                println!("{:<width$}    {reason}", "");
-            }
+        match self {
+            Ended::Judged(report) => exit_of(report.verdict),
+            Ended::NotPlayed { .. } => Exit::Environment,
         }
     }
-    let passed = lines.iter().filter(|line| line.verdict == Some(Verdict::Pass)).count();
+}
+
+/// Says the verdict of one scenario in words.
+pub fn verdict(report: &Report) {
+    eprintln!("{}", report.words);
+}
+
+/// The tables of all scenarios: what real machines showed, then what the simulation did.
+pub fn closing(ended: &[Ended], options: &Options) {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let judged = ended.iter().filter_map(|ended| match ended {
+        Ended::Judged(report) => Some(report.as_ref().clone()),
+        Ended::NotPlayed { .. } => None,
+    });
+    let (simulated, real): (Vec<Report>, Vec<Report>) = judged.partition(|report| report.fleet == FAKE);
+    if !real.is_empty() {
+        println!("\n{}", table(&real, colour).trim_end());
+    }
+    if !simulated.is_empty() {
+        println!("\nOn the simulation (shows the scenarios and the checks, not the cluster):");
+        println!("{}", table(&simulated, colour).trim_end());
+    }
+    for missing in ended {
+        if let Ended::NotPlayed { name, why } = missing {
+            println!("\n{name} was not played: {why}");
+        }
+    }
+    let passed = real
+        .iter()
+        .chain(&simulated)
+        .filter(|report| report.verdict == Verdict::Pass)
+        .count();
     println!(
         "\n{passed} of {} passed; reports in {}",
-        lines.len(),
+        ended.len(),
         options.report.display()
     );
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
+use crate::report::Facts;
 
 pub use self::launch::{ClusterFile, LaunchError, LaunchRequest, launch};
 pub use generator::spec::Role;
@@ -181,6 +182,9 @@ pub struct FleetError {
 pub trait Fleet: Send + Sync {
     /// The cluster's description.
     fn topology(&self) -> &Topology;
+
+    /// What reports say about it: `fleet`, accelerator, versions, and how long each stage of the launch took.
+    fn facts(&self) -> Facts;
 
     /// Factor by which time limits are stretched: 1 with hardware virtualisation, more under emulation. Only limits
     /// that guard against hanging are stretched, never the budgets of a scenario.

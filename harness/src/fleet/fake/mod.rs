@@ -25,8 +25,11 @@ use self::world::World;
 use super::{Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, ReplicationStatus, Topology, Vantage};
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
+use crate::report::Facts;
 use crate::scenario::defect::Defect;
 
+/// What reports call the simulation.
+pub const FAKE: &str = "fake";
 /// How long a client that names no deadline waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -129,6 +132,13 @@ fn error(node: &str, what: &str, reason: impl Into<String>) -> FleetError {
 impl Fleet for FakeFleet {
     fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            fleet: FAKE.into(),
+            ..Facts::default()
+        }
     }
 
     fn slowness(&self) -> f64 {

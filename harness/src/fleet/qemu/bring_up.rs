@@ -21,6 +21,7 @@ use crate::lan::zones::Zones;
 use crate::lan::{Lan, LanConfig};
 use crate::probe::{sql, tls};
 use crate::progress::Progress;
+use crate::report::Facts;
 use crate::switch::Switch;
 use crate::tools::{self, Kind, Qemu, ToolError};
 
@@ -82,7 +83,7 @@ pub async fn bring_up(
     let slowness = accelerator.slowness;
     let limits = BootLimits::new(slowness, specs.len(), cores);
     let phase = progress.phase("boot", format!("{} machines", specs.len()));
-    let booted = boot_all(&specs, slowness, specs.len(), &limits, &|name, stage| {
+    let booted = boot_all(&specs, slowness, cores, &limits, &|name, stage| {
         phase.detail(&format!("{name}: {}", stage.words()));
     })
     .await
@@ -108,6 +109,15 @@ pub async fn bring_up(
         addresses,
         // Machines that share processors are slower still.
         slowness: slowness * (cluster.nodes.len() as f64 / cores as f64).max(1.0),
+        facts: Facts {
+            fleet: "qemu".to_owned(),
+            accelerator: Some(crate::report::Accelerator {
+                name: accelerator.kind.as_str().to_owned(),
+                reason: accelerator.reason.clone(),
+            }),
+            versions: BTreeMap::from([("qemu".to_owned(), qemu.version.clone())]),
+            ..Facts::default()
+        },
         _run_dir: run_dir,
     };
     let result = set_up(&fleet, cluster, &bundle, progress).await;

@@ -23,6 +23,7 @@ use crate::probe::exec::{Exec, ExecError};
 use crate::probe::smtp::{MxHost, Sender, StartTls};
 use crate::probe::{imap, queue, smtp, sql, webmail};
 use crate::record::Outcome;
+use crate::report::Facts;
 use crate::switch::Switch;
 
 /// How long a question to a node through its guest agent may take with hardware virtualisation.
@@ -49,6 +50,8 @@ pub struct QemuFleet {
     pub(super) zones: Zones,
     pub(super) addresses: Addresses,
     pub(super) slowness: f64,
+    /// What reports say of this cluster.
+    pub(super) facts: Facts,
     /// Sockets, disks and consoles; goes last, after the machines.
     pub(super) _run_dir: RunDir,
 }
@@ -217,6 +220,10 @@ impl Exec for Commands {
 impl Fleet for QemuFleet {
     fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts.clone()
     }
 
     fn slowness(&self) -> f64 {
