@@ -208,18 +208,23 @@ impl Fabric {
         }
     }
 
+    /// A frame counts as passed only once somebody took it: the count is the proof that a link was healed.
     fn send(&mut self, from: usize, to: usize, frame: &Bytes) {
-        if let Some(link) = self.links.get_mut(&(from, to)) {
-            if link.cut {
-                link.hits += 1;
-                return;
-            }
-            link.passed += 1;
+        let link = self.links.get_mut(&(from, to));
+        if let Some(link) = link
+            && link.cut
+        {
+            link.hits += 1;
+            return;
         }
         let port = &mut self.ports[to];
         let Some(out) = &port.out else { return };
         match out.try_send(frame.clone()) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(link) = self.links.get_mut(&(from, to)) {
+                    link.passed += 1;
+                }
+            }
             Err(mpsc::error::TrySendError::Full(_)) => port.dropped += 1,
             Err(mpsc::error::TrySendError::Closed(_)) => port.out = None,
         }

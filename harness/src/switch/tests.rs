@@ -73,3 +73,14 @@ async fn a_port_that_does_not_read_loses_frames_instead_of_stopping_the_others()
     }
     assert_eq!(switch.dropped("b"), 5);
 }
+
+#[tokio::test]
+async fn a_frame_for_a_machine_that_is_not_connected_does_not_count_as_passed() {
+    let switch = Switch::new();
+    let folder = tempfile::tempdir().unwrap();
+    switch.attach_socket("vm", &folder.path().join("s")).unwrap();
+    let local = switch.attach_local("local");
+    switch.join("local", "vm");
+    local.send(frame(ALL, A));
+    assert_eq!(switch.counts("local", "vm"), Counts::default());
+}
