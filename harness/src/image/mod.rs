@@ -87,10 +87,17 @@ pub async fn ensure(role: impl Into<ImageRole>, progress: &Progress) -> Result<I
 /// # Errors
 /// The first that cannot be had.
 pub async fn ensure_all(store: &Store, roles: &[ImageRole], progress: &Progress) -> Result<Vec<Image>, ImageError> {
-    stream::iter(roles.iter().map(|role| store.ensure(*role, progress)))
-        .buffered(PARALLEL_BUILDS)
+    let builds = roles.iter().enumerate().map(|(place, role)| async move {
+        let image = store.ensure(*role, progress).await?;
+        Ok::<_, ImageError>((place, image))
+    });
+    // Unordered, so that a slow image does not keep the next one from being begun.
+    let mut images: Vec<(usize, Image)> = stream::iter(builds)
+        .buffer_unordered(PARALLEL_BUILDS)
         .try_collect()
-        .await
+        .await?;
+    images.sort_by_key(|(place, _)| *place);
+    Ok(images.into_iter().map(|(_, image)| image).collect())
 }
 
 /// Makes a thin writable disk on top of an image, at a path that does not exist yet.

@@ -143,7 +143,7 @@ impl Apt {
         command.args(["-q", "update", "--error-on=any"]);
         let (status, output) = run_any("read package indexes", command, DOWNLOAD_DEADLINE).await?;
         if !status.success() {
-            return Err(self.mirror_error(&tail(&output.stderr)));
+            return Err(self.mirror_error(&failures(&output.stderr)));
         }
         phase.done("");
         Ok(())
@@ -301,13 +301,13 @@ async fn fetch(command: Command, count: usize, phase: &Phase) -> Result<String, 
 
 /// Tells packages that are gone from the mirror (an answer, and the caller's business) from a mirror that fails.
 fn judge(mirror: &Mirror, errors: &str, missing: Vec<Package>) -> Result<Vec<Package>, ToolError> {
-    let gone = |package: &Package| {
-        errors.lines().any(|line| {
-            line.contains("Failed to fetch")
-                && line.contains(&package.path)
-                && (line.contains(" 404 ") || line.contains(" 410 "))
-        })
-    };
+    // apt writes addresses with other characters escaped than it was given.
+    let refusals: Vec<String> = errors
+        .lines()
+        .filter(|line| line.contains("Failed to fetch") && (line.contains(" 404 ") || line.contains(" 410 ")))
+        .map(unescaped)
+        .collect();
+    let gone = |package: &Package| refusals.iter().any(|line| line.contains(&unescaped(&package.path)));
     if missing.iter().all(gone) {
         return Ok(missing);
     }
@@ -315,13 +315,47 @@ fn judge(mirror: &Mirror, errors: &str, missing: Vec<Package>) -> Result<Vec<Pac
         return Err(ToolError::Failed {
             step: "download packages".into(),
             reason: "the disk is full".into(),
-            output: tail(errors),
+            output: failures(errors),
         });
     }
     Err(ToolError::Mirror {
         address: mirror.main.clone(),
-        reason: tail(errors),
+        reason: failures(errors),
     })
+}
+
+/// What apt complained about: the first few lines, and how many more there are.
+fn failures(errors: &str) -> String {
+    const SHOWN: usize = 3;
+    let lines: Vec<&str> = errors.lines().filter(|line| line.starts_with("E: ")).collect();
+    let mut text = tail(&lines[..lines.len().min(SHOWN)].join("\n"));
+    if lines.len() > SHOWN {
+        let _ = write!(text, "\n    and {} more", lines.len() - SHOWN);
+    }
+    text
+}
+
+/// An address without percent escapes (RFC 3986 section 2.1); what is no escape stays.
+fn unescaped(address: &str) -> String {
+    let mut pieces = address.split('%');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match piece
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(u8::is_ascii)
+        {
+            Some(byte) => {
+                text.push(char::from(byte));
+                text.push_str(&piece[2..]);
+            }
+            None => {
+                text.push('%');
+                text.push_str(piece);
+            }
+        }
+    }
+    text
 }
 
 async fn file_hash(path: &Path) -> Result<String, ToolError> {
@@ -468,6 +502,22 @@ mod tests {
         assert_eq!(judge(&mirror(), gone, vec![package("pool/x_1.deb")]).unwrap().len(), 1);
         let error = judge(&mirror(), dead, vec![package("pool/x_1.deb")]).unwrap_err();
         assert!(error.to_string().contains("Could not connect"), "{error}");
+    }
+
+    #[test]
+    fn an_escaped_address_is_recognised() {
+        let gone = "E: Failed to fetch http://m/debian/pool/x_1%2bdeb.deb  404  Not Found\n";
+        assert_eq!(
+            judge(&mirror(), gone, vec![package("pool/x_1+deb.deb")]).unwrap().len(),
+            1
+        );
+        assert_eq!(unescaped("a%2bb%zz%"), "a+b%zz%");
+    }
+
+    #[test]
+    fn many_failures_are_told_by_a_few() {
+        let errors: String = (0..30).map(|n| format!("E: Failed to fetch {n}\n")).collect();
+        assert!(failures(&errors).ends_with("fetch 2\n    and 27 more"));
     }
 
     #[test]
