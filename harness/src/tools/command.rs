@@ -15,6 +15,8 @@ use super::ToolError;
 
 /// How many of a failed program's last lines go into the error.
 const TAIL_LINES: usize = 15;
+/// And how many characters of each: programs quote command lines of kilobytes.
+const TAIL_WIDTH: usize = 220;
 
 /// A program with the words that come before its own arguments, such as a private root's loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,8 +213,16 @@ pub fn tail(output: &str) -> String {
         .collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..]
         .iter()
-        .map(|line| format!("\n    {line}"))
+        .map(|line| format!("\n    {}", shortened(line)))
         .collect()
+}
+
+/// A line that a person reads to its end.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(TAIL_WIDTH) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -253,6 +263,22 @@ mod tests {
     /// Empty for a zombie that its new parent has not yet collected.
     fn cmdline(pid: i32) -> Vec<u8> {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_one() {
+        let mut command = Program::host("sh").command();
+        command.args(["-c", "echo 'cannot write: No space left on device' >&2; exit 25"]);
+        let error = run("installing", command, Duration::from_secs(10))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("the disk is full"), "{error}");
+    }
+
+    #[test]
+    fn a_line_of_kilobytes_is_cut() {
+        assert_eq!(tail(&"ä".repeat(5000)).chars().count(), 5 + TAIL_WIDTH + 1);
     }
 
     #[test]
