@@ -189,7 +189,10 @@ impl Job<'_> {
         command
             .arg(self.folder.join(DISK))
             .arg(format!("{}M", self.definition.disk_mib));
-        command.env("SOURCE_DATE_EPOCH", self.epoch.to_string());
+        // libarchive gives up on a name that the locale cannot express, and certificates have such names.
+        command
+            .env("SOURCE_DATE_EPOCH", self.epoch.to_string())
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 
@@ -233,7 +236,15 @@ fn namespace() -> Result<Command, ToolError> {
     };
     let unshare = find_on_host("unshare").ok_or_else(|| missing("unshare", "apt-get install util-linux"))?;
     let mut command = unshare.command();
-    command.args(["--mount", "--pid", "--fork", "--kill-child=KILL"]);
+    // Propagation is mmdebstrap's to change: unshare would insist on it even where the root is no mount point (chroot).
+    command.args([
+        "--mount",
+        "--propagation",
+        "unchanged",
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+    ]);
     if !nix::unistd::geteuid().is_root() {
         let why = "to build images without root";
         if find_on_host("newuidmap").is_none() {

@@ -197,9 +197,16 @@ pub async fn run(step: &str, command: Command, deadline: Duration) -> Result<Out
 
 /// The error of a program that ended badly.
 pub fn failed(step: &str, status: ExitStatus, output: &str) -> ToolError {
+    // A full disk shows up in a hundred forms and has one meaning.
+    let full = output.contains("No space left on device");
+    let reason = if full {
+        "the disk is full".to_owned()
+    } else {
+        status.to_string()
+    };
     ToolError::Failed {
         step: step.to_owned(),
-        reason: status.to_string(),
+        reason,
         output: tail(output),
     }
 }
