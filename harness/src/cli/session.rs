@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 use super::exit::Exit;
 use super::library::{Entry, Unusable};
 use super::terminal::{self, Ended, Teller};
-use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, Role, launch};
-use crate::oracle::{Terms, Verdict, judge};
-use crate::play::{Settings, play};
+use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, launch};
+use crate::oracle::{Verdict, judge};
+use crate::play::{Settings, play, terms};
 use crate::progress::Progress;
-use crate::record::{Recorder, Service};
+use crate::record::Recorder;
 use crate::report::{Facts, Report, write_junit};
 use crate::scenario::Scenario;
 use crate::scenario::defect::Defect;
@@ -215,7 +215,7 @@ impl Session<'_> {
             Ok(events) => events,
             Err(error) => return Ended::not_played(scenario, error.to_string()),
         };
-        let judgement = judge(&events, &terms(scenario, fleet.as_ref()));
+        let judgement = judge(&events, &terms(scenario, fleet.topology()));
         let report = Report::new(facts(scenario, fleet.as_ref(), fresh), &events, &judgement);
         if let Err(error) = report.write(&folder) {
             return Ended::not_played(scenario, error.to_string());
@@ -268,23 +268,6 @@ async fn recovered(fleet: &dyn Fleet) -> Result<(), String> {
             return Err(ailments.join("; "));
         }
         sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// What the judges need beside the record.
-fn terms(scenario: &Scenario, fleet: &dyn Fleet) -> Terms {
-    let topology = fleet.topology();
-    let services = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
-    let used: Vec<Service> = services
-        .into_iter()
-        .filter(|service| scenario.head.traffic.pace(*service).is_some())
-        .collect();
-    Terms {
-        oracle: scenario.head.oracle.with_traffic(&used),
-        budget: scenario.head.budget.clone(),
-        mail_nodes: topology.of_role(Role::Mail).into_iter().map(str::to_owned).collect(),
-        users: topology.users.clone(),
-        databases: topology.databases.clone(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod closing;
 mod expect;
+mod look;
 mod run;
 mod sender;
 mod step;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::run::Run;
-use crate::fleet::Fleet;
-use crate::record::{Recorder, StepResult, What};
+use crate::fleet::{Fleet, Role, Topology};
+use crate::oracle::Terms;
+use crate::record::{Recorder, Service, StepResult, What};
 use crate::scenario::Scenario;
 
 /// Told what happens while a scenario plays.
@@ -59,6 +61,22 @@ pub struct PlayedStep {
     pub result: StepResult,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What the judges need beside the record of a scenario that was played.
+pub fn terms(scenario: &Scenario, topology: &Topology) -> Terms {
+    let services = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
+    let used: Vec<Service> = services
+        .into_iter()
+        .filter(|service| scenario.head.traffic.pace(*service).is_some())
+        .collect();
+    Terms {
+        oracle: scenario.head.oracle.with_traffic(&used),
+        budget: scenario.head.budget.clone(),
+        mail_nodes: topology.of_role(Role::Mail).into_iter().map(str::to_owned).collect(),
+        users: topology.users.clone(),
+        databases: topology.databases.clone(),
+    }
 }
 
 /// Plays a scenario to its end. The record is complete when this returns; dropping the future ends all traffic and leaves

@@ -20,8 +20,6 @@ pub(super) struct Stage {
     /// Faults that are not healed, oldest first.
     pub broken: Vec<Fault>,
     pub played: Vec<PlayedStep>,
-    /// When the last fault was healed.
-    pub healed_at: Option<Instant>,
     total: usize,
 }
 
@@ -31,7 +29,6 @@ impl Stage {
             run,
             broken: Vec::new(),
             played: Vec::new(),
-            healed_at: None,
             total,
         }
     }
@@ -120,7 +117,6 @@ impl Stage {
                 if let Some(position) = self.broken.iter().position(|broken| broken == fault) {
                     self.broken.remove(position);
                 }
-                self.healed_at = Some(Instant::now());
                 StepResult::Held { detail }
             }
             Err(reason) => {

@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Observer, Played, Settings, play};
+use super::{Observer, Settings, play, terms};
+use crate::fault::Fault;
 use crate::fleet::fake::FakeFleet;
 use crate::fleet::{ClusterFile, Topology};
-use crate::record::{Event, Recorder, StepResult};
-use crate::scenario::{Scenario, parse};
+use crate::oracle::{Judgement, Verdict, judge};
+use crate::record::{Event, Recorder, StepResult, What};
+use crate::scenario::defect::Defect;
+use crate::scenario::expectation::Expectation;
+use crate::scenario::plan::CLOSING;
+use crate::scenario::{Action, Scenario, parse};
 
 /// Keeps what it is told, for messages of failed tests.
 #[derive(Default)]
@@ -54,44 +59,180 @@ fn scenario(name: &str) -> Scenario {
     parse(&text).expect("a valid scenario").scenario
 }
 
-/// Plays a scenario on the simulation; tokio's clock must be paused.
-async fn simulate(scenario: &Scenario, seed: u64) -> (Played, Vec<Event>, String) {
+/// Plays a scenario on the simulation and judges it; tokio's clock must be paused.
+async fn simulate(scenario: &Scenario, seed: u64) -> (Judgement, Vec<Event>, String) {
     let cluster = cluster(&scenario.head.cluster).read().expect("a valid cluster");
-    let fleet = FakeFleet::new(Topology::from(&cluster), cluster.webmail.check, scenario.defect(), seed);
+    let topology = Topology::from(&cluster);
+    let fleet = FakeFleet::new(topology.clone(), cluster.webmail.check, scenario.defect(), seed);
     let recorder = Recorder::in_memory();
     let story = Arc::new(Story::default());
     let settings = Settings {
         seed,
         run_id: "r1".into(),
     };
-    let played = play(Arc::new(fleet), scenario, &settings, recorder.clone(), story.clone()).await;
-    (played, recorder.events().expect("a record in memory"), story.text())
+    play(Arc::new(fleet), scenario, &settings, recorder.clone(), story.clone()).await;
+    let events = recorder.events().expect("a record in memory");
+    let judgement = judge(&events, &terms(scenario, &topology));
+    (judgement, events, story.text())
 }
 
-async fn holds(name: &str) {
-    for seed in 1..=5 {
-        let (played, _, story) = simulate(&scenario(name), seed).await;
-        let held = |step: &super::PlayedStep| matches!(step.result, StepResult::Held { .. });
-        assert!(played.steps.iter().all(held), "seed {seed}\n{story}");
-        assert!(played.healthy, "seed {seed}\n{story}");
+fn reasons(judgement: &Judgement) -> String {
+    judgement
+        .reasons
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+async fn passes(name: &str) {
+    for seed in 1..=8 {
+        let (judgement, _, story) = simulate(&scenario(name), seed).await;
+        assert_eq!(
+            judgement.verdict,
+            Verdict::Pass,
+            "seed {seed}\n{}\n{story}",
+            reasons(&judgement)
+        );
     }
 }
 
-macro_rules! every_step_holds {
+macro_rules! passes_on_the_simulation {
     ($($test:ident: $name:literal),* $(,)?) => {
         $(#[tokio::test(start_paused = true)]
         async fn $test() {
-            holds($name).await;
+            passes($name).await;
         })*
     };
 }
 
-every_step_holds! {
-    every_step_of_failover_holds: "failover",
-    every_step_of_replication_holds: "replication",
-    every_step_of_webmail_service_holds: "webmail-service",
-    every_step_of_mail_fallback_holds: "mail-fallback",
-    every_step_of_mx_backup_holds: "mx-backup",
-    every_step_of_partition_holds: "partition",
-    every_step_of_outsider_holds: "outsider",
+passes_on_the_simulation! {
+    failover_passes: "failover",
+    replication_passes: "replication",
+    webmail_service_passes: "webmail-service",
+    mail_fallback_passes: "mail-fallback",
+    mx_backup_passes: "mx-backup",
+    partition_passes: "partition",
+    outsider_passes: "outsider",
+}
+
+/// Every file of `scenarios/must-fail/`.
+fn must_fail() -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/must-fail");
+    let files = std::fs::read_dir(folder).expect("the folder of planted defects");
+    let mut names: Vec<String> = files
+        .map(|file| {
+            file.expect("a readable folder")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .filter_map(|name| name.strip_suffix(".toml").map(|stem| format!("must-fail/{stem}")))
+        .collect();
+    names.sort();
+    names.iter().map(|name| scenario(name)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_planted_defect_is_found_and_nothing_else() {
+    for scenario in must_fail() {
+        let planted = scenario
+            .head
+            .must_fail
+            .clone()
+            .expect("a file of this folder has [must-fail]");
+        for seed in 1..=3 {
+            let (judgement, _, story) = simulate(&scenario, seed).await;
+            let turned = judgement.turned_round(&planted.reason, &planted.also);
+            let name = scenario.name();
+            assert_eq!(
+                turned.verdict,
+                Verdict::Pass,
+                "{name}, seed {seed}\n{}\n{story}",
+                reasons(&turned)
+            );
+        }
+    }
+}
+
+#[test]
+fn every_defect_is_planted_somewhere() {
+    let planted: Vec<Defect> = must_fail().iter().filter_map(Scenario::defect).collect();
+    let missing: Vec<Defect> = Defect::ALL
+        .into_iter()
+        .filter(|defect| !planted.contains(defect))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_kind_of_expectation_is_seen_to_fail() {
+    let scenarios = must_fail();
+    let reason = |scenario: &Scenario| scenario.head.must_fail.as_ref().map(|planted| planted.reason.clone());
+    let reasons: Vec<String> = scenarios.iter().filter_map(reason).collect();
+    for kind in Expectation::KINDS.into_iter().chain(["run", "hold"]) {
+        assert!(
+            reasons.contains(&format!("step.broken:{kind}")),
+            "no planted defect for {kind}"
+        );
+    }
+}
+
+#[test]
+fn the_receipt_of_every_fault_is_seen_to_miss_when_it_takes_hold_and_when_it_is_healed() {
+    let schema = schemars::schema_for!(Fault).to_value();
+    let kinds = schema["oneOf"]
+        .as_array()
+        .expect("kinds")
+        .iter()
+        .map(|kind| &kind["properties"]["fault"]["const"]);
+    let scenarios = must_fail();
+    for kind in kinds {
+        for reason in ["receipt.inject-missing", "receipt.heal-missing"] {
+            let planted = scenarios.iter().any(|scenario| {
+                let has_reason = scenario
+                    .head
+                    .must_fail
+                    .as_ref()
+                    .is_some_and(|planted| planted.reason == reason);
+                let injects = scenario.steps.iter().any(|step| match &step.action {
+                    Action::Fault { fault, .. } => serde_json::to_value(fault).expect("json")["fault"] == *kind,
+                    _ => false,
+                });
+                has_reason && injects
+            });
+            assert!(planted, "no planted defect for {reason} of {kind}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_gives_the_same_record() {
+    let failover = scenario("failover");
+    let (_, first, _) = simulate(&failover, 11).await;
+    let (_, second, _) = simulate(&failover, 11).await;
+    assert_eq!(first, second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_broken_is_healed_at_the_end_and_the_cluster_is_looked_into_all_the_same() {
+    let text = "name = \"x\"\nsummary = \"x\"\n\
+        [[step]]\nfault = \"power-cut\"\nnode = \"mail1\"\n\
+        [[step]]\nexpect = \"webmail\"\nserved_by = \"mail1\"\nwithin = \"3s\"\n\
+        [[step]]\nexpect = \"healthy\"\n";
+    let left = parse(text).expect("a valid scenario").scenario;
+    let (judgement, events, story) = simulate(&left, 1).await;
+    let healed = events.iter().any(|event| matches!(event.what, What::Healed { .. }));
+    let looked = events.iter().any(|event| matches!(event.what, What::Mailbox { .. }));
+    let begun = events
+        .iter()
+        .filter(|event| matches!(event.what, What::StepBegin { .. }))
+        .count();
+    assert!(healed && looked, "{story}");
+    assert_eq!(
+        begun,
+        2 + CLOSING.len(),
+        "the step after the broken one is not taken\n{story}"
+    );
+    assert_eq!(judgement.verdict, Verdict::Fail);
 }

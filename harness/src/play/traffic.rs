@@ -112,18 +112,20 @@ impl Tasks {
 async fn beat(mut rng: ChaCha8Rng, pace: Pace, stop: CancellationToken, operate: Operate) {
     let mut under_way = JoinSet::new();
     let at_once = usize::try_from(pace.at_once).unwrap_or(usize::MAX);
+    // Services do not begin in step.
+    let mut pause = pace.every.mul_f64(rng.random_range(0.0..1.0));
     for number in 0.. {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = sleep(pause) => {}
+        }
         while let Some(ended) = under_way.try_join_next() {
             unwrap_panic(ended);
         }
         if under_way.len() < at_once {
             under_way.spawn(operate(number));
         }
-        let pause = pace.every.mul_f64(rng.random_range(0.8..1.2));
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = sleep(pause) => {}
-        }
+        pause = pace.every.mul_f64(rng.random_range(0.8..1.2));
     }
     finish(&mut under_way).await;
 }

@@ -11,12 +11,12 @@ use crate::record::Service;
 pub const CLOSING: [(&str, &str, u64); 5] = [
     ("final-heal", "stop traffic and heal what is still broken", 180),
     ("final-health", "nothing ails the cluster any more", 300),
-    ("final-queues", "every queue is empty", 180),
     (
         "final-convergence",
         "every replicated table is equal on both nodes",
         180,
     ),
+    ("final-queues", "every queue is empty", 180),
     ("final-look", "look into every mailbox and every database", 120),
 ];
 

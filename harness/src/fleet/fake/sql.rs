@@ -30,6 +30,8 @@ struct Server {
     tables: BTreeMap<(String, String), Table>,
     /// What was written here first, in order.
     log: Vec<Change>,
+    /// How much of the peer's log lies here in the relay log.
+    received: usize,
     /// How much of the peer's log was applied here.
     applied: usize,
     /// An apply is scheduled.
@@ -55,15 +57,16 @@ impl Databases {
                 tables.insert((database.clone(), LEDGER.to_owned()), Table::new());
             }
             tables.insert(("roundcubemail".into(), "users".into()), Table::new());
+            let accounts = topology.users.iter().map(|user| (user.clone(), String::new()));
+            let mut accounts: Table = accounts.collect();
             if second && defect == Some(Defect::DivergeTable) {
-                tables
-                    .entry(("vmail".into(), "mailbox".into()))
-                    .or_default()
-                    .insert("ghost".into(), String::new());
+                accounts.insert("ghost".into(), String::new());
             }
+            tables.insert(("vmail".into(), "mailbox".into()), accounts);
             Server {
                 tables,
                 log: Vec::new(),
+                received: 0,
                 applied: 0,
                 due: false,
                 io_running: !(second && defect == Some(Defect::StopIoThread)),
@@ -92,7 +95,7 @@ impl World {
             Reach::Refuses => return Attempt::fail(Duration::from_millis(5), "connection refused"),
             Reach::Silent => return Attempt::hang("the database does not answer"),
         }
-        let second = self.sql.nodes.keys().next_back().is_some_and(|last| last == node);
+        let second = self.is_second(node);
         if self.has(Defect::RefuseWrites) && second {
             return Attempt::fail(wait, "ERROR 1290 (HY000): running with the --read-only option");
         }
@@ -141,6 +144,8 @@ impl World {
         server.put(&change);
         server.log.push(change);
         if let Some(peer) = self.peer(node) {
+            // Semi-synchronous: a commit is acknowledged when the peer has it in its relay log, if the peer is there.
+            self.fetch(&peer);
             let lag = match self.defect {
                 Some(Defect::LateRows) => Duration::from_secs(120),
                 Some(Defect::StallRows) => Duration::from_secs(86_400),
@@ -157,38 +162,57 @@ impl World {
         }
     }
 
-    /// A replica applies what its peer wrote, or tries again when it cannot reach it.
-    pub fn apply(&mut self, node: &str) {
+    /// A replica's IO thread takes over what its peer has written, and says whether it could reach it.
+    fn fetch(&mut self, node: &str) -> bool {
         let reached = self.reach(None, node, &["mariadb"]) == Reach::Answers && self.peer_reach(node) == Reach::Answers;
+        let written = self
+            .peer(node)
+            .and_then(|peer| self.sql.nodes.get(&peer))
+            .map_or(0, |peer| peer.log.len());
+        let Some(server) = self.sql.nodes.get_mut(node) else {
+            return false;
+        };
+        if reached && server.io_running {
+            server.received = written;
+        }
+        reached
+    }
+
+    /// A replica applies what it has of its peer's rows, and tries again later if it could not reach it.
+    pub fn apply(&mut self, node: &str) {
+        let reached = self.fetch(node);
         let Some(peer) = self.peer(node) else { return };
+        let runs = self.reach(None, node, &["mariadb"]) == Reach::Answers;
         let log = self
             .sql
             .nodes
             .get(&peer)
-            .map(|server| server.log.clone())
+            .map(|peer| peer.log.clone())
             .unwrap_or_default();
         let (stop, drop) = (self.has(Defect::StopSqlThread), self.has(Defect::DropRow));
-        let second = self.sql.nodes.keys().next_back().is_some_and(|last| last == node);
+        let second = self.is_second(node);
         let Some(server) = self.sql.nodes.get_mut(node) else {
             return;
         };
         server.due = false;
-        if !reached {
-            self.apply_after(node, RECONNECT);
-            return;
-        }
-        if stop && second && server.applied < log.len() {
+        if stop && second && server.applied < server.received {
             server.sql_running = false;
         }
-        if !server.io_running || !server.sql_running {
-            return;
-        }
-        for (index, change) in log.iter().enumerate().skip(server.applied) {
-            if !(drop && index == 2) {
-                server.put(change);
+        if runs && server.sql_running {
+            for (index, change) in log.iter().enumerate().take(server.received).skip(server.applied) {
+                if !(drop && index == 2) {
+                    server.put(change);
+                }
             }
+            server.applied = server.received;
         }
-        server.applied = log.len();
+        if !runs || !reached {
+            self.apply_after(node, RECONNECT);
+        }
+    }
+
+    fn is_second(&self, node: &str) -> bool {
+        self.sql.nodes.keys().next_back().is_some_and(|last| last == node)
     }
 
     fn peer_reach(&self, node: &str) -> Reach {
