@@ -112,9 +112,11 @@ async fn examine(args: DoctorArgs) -> Result<Exit, ImageError> {
         Builder::ensure(&store.supply, &progress).await,
         |builder| builder.origin,
     ));
-    say(Finding::of("namespaces", crate::image::build::can_build(), |()| {
-        "images can be built".into()
-    }));
+    say(Finding::of(
+        "namespaces",
+        crate::image::namespace::check().await,
+        |()| "images can be built".into(),
+    ));
     for role in ImageRole::ALL {
         say(match store.find(role)? {
             Some(image) => Finding::good("image", format!("{role}: {}", image.disk.display())),

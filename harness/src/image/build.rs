@@ -7,15 +7,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::definition::Definition;
+use super::{namespace, script};
 use crate::progress::Phase;
 use crate::tools::ToolError;
 use crate::tools::apt::{Apt, SUITE};
 use crate::tools::builder::Builder;
-use crate::tools::command::{Program, Running, failed, find_on_host, run};
+use crate::tools::command::{Program, Running, failed, run};
 use crate::tools::package::Package;
 
 /// Installing a mail node's packages takes about a minute; an overloaded machine may take many times that.
@@ -41,6 +41,8 @@ pub struct Job<'a> {
     pub packages: &'a [Package],
     /// Seconds since 1970 that files get at most as their time, so that equal inputs give equal images.
     pub epoch: u64,
+    /// Where to keep what a failed installation said.
+    pub log: PathBuf,
     /// The folder to fill; it also holds what is only needed meanwhile.
     pub folder: &'a Path,
 }
@@ -57,6 +59,7 @@ impl Job<'_> {
             std::fs::create_dir_all(&path)
                 .map_err(|source| ToolError::io(format!("create {}", path.display()), source))?;
         }
+        namespace::check().await?;
         phase.detail("writing a repository of the locked packages");
         self.write_repository(&work.join("repository")).await?;
         self.write_scripts(&work)?;
@@ -113,37 +116,45 @@ impl Job<'_> {
             &work.join("debconf"),
             &format!("{}\n", self.definition.debconf.join("\n")),
         )?;
-        write(&work.join("essential.sh"), ESSENTIAL)?;
-        write(&work.join("in-tree.sh"), &in_tree_script(self.definition))?;
-        write(&work.join("customize.sh"), CUSTOMIZE)
+        write(&work.join("essential.sh"), script::ESSENTIAL)?;
+        write(&work.join("in-tree.sh"), &script::in_tree(self.definition))?;
+        write(&work.join("customize.sh"), script::CUSTOMIZE)
     }
 
     async fn install(&self, work: &Path, phase: &Phase) -> Result<(), ToolError> {
         let mut mmdebstrap = Running::start(self.mmdebstrap(work)?, Stdio::null(), Stdio::piped())?;
-        let pipe = mmdebstrap
-            .child
-            .stdout
-            .take()
-            .and_then(|stdout| stdout.into_owned_fd().ok());
-        let pipe = pipe.map_or_else(Stdio::null, Stdio::from);
-        let mke2fs = Running::start(self.mke2fs(), pipe, Stdio::null())?;
-        let log = work.join("install.log");
-        let following = follow(&mut mmdebstrap, log.clone(), phase);
-        let (said, finished) = tokio::join!(following, mke2fs.finish("make the file system", INSTALL_DEADLINE));
-        let (status, _) = mmdebstrap.finish("install packages", LOCAL_DEADLINE).await?;
-        if !status.success() {
-            return Err(failed("install packages", status, &said));
+        let archive = mmdebstrap.child.stdout.take();
+        let archive = archive
+            .and_then(|pipe| pipe.into_owned_fd().ok())
+            .map_or_else(Stdio::null, Stdio::from);
+        let mke2fs = Running::start(self.mke2fs(), archive, Stdio::null())?;
+        let headings = |line: &str| {
+            if let Some(heading) = line.strip_prefix("I: ") {
+                phase.detail(heading.trim_end_matches('.'));
+            }
+        };
+        let (installed, made) = tokio::join!(
+            mmdebstrap.finish_with("install packages", INSTALL_DEADLINE, headings),
+            mke2fs.finish("make the file system", INSTALL_DEADLINE),
+        );
+        let ((status, said), (made, stderr)) = (installed?, made?);
+        // A full disk breaks the pipe, and then mmdebstrap only tells of a broken pipe.
+        let file_system_first = !made.success() && stderr.contains("No space left on device");
+        if !status.success() && !file_system_first {
+            // The error carries the last lines; whoever wants to know more finds all of it.
+            write(&self.log, &said)?;
+            let error = failed("install packages", status, &said);
+            return Err(error.with(&format!("\n    (all of it is in {})", self.log.display())));
         }
-        let (status, stderr) = finished?;
-        if !status.success() {
-            return Err(failed("make the file system", status, &stderr));
+        if !made.success() {
+            return Err(failed("make the file system", made, &stderr));
         }
         Ok(())
     }
 
     fn mmdebstrap(&self, work: &Path) -> Result<Command, ToolError> {
         let mmdebstrap = &self.builder.mmdebstrap;
-        let mut command = namespace()?;
+        let mut command = namespace::command()?;
         command.args(&mmdebstrap.argv).envs(mmdebstrap.env.iter().cloned());
         command.args([
             "--mode=root",
@@ -219,84 +230,6 @@ impl Job<'_> {
     }
 }
 
-/// Whether this user may build images on this host.
-///
-/// # Errors
-/// What is missing, with the command that mends it.
-pub fn can_build() -> Result<(), ToolError> {
-    namespace().map(|_| ())
-}
-
-/// A wrapper that gives the build namespaces of its own, which end with it: mounts, processes and, for users who are
-/// not root, user numbers.
-fn namespace() -> Result<Command, ToolError> {
-    let missing = |what: &str, mend: &str| ToolError::Missing {
-        what: what.into(),
-        mend: mend.into(),
-    };
-    let unshare = find_on_host("unshare").ok_or_else(|| missing("unshare", "apt-get install util-linux"))?;
-    let mut command = unshare.command();
-    // Propagation is mmdebstrap's to change: unshare would insist on it even where the root is no mount point (chroot).
-    command.args([
-        "--mount",
-        "--propagation",
-        "unchanged",
-        "--pid",
-        "--fork",
-        "--kill-child=KILL",
-    ]);
-    if !nix::unistd::geteuid().is_root() {
-        let why = "to build images without root";
-        if find_on_host("newuidmap").is_none() {
-            return Err(missing(&format!("newuidmap ({why})"), "sudo apt-get install uidmap"));
-        }
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
-            .ok()
-            .flatten()
-            .map(|user| user.name);
-        let user = user.unwrap_or_else(|| nix::unistd::geteuid().to_string());
-        let listed = |file: &str| {
-            let text = std::fs::read_to_string(file).unwrap_or_default();
-            text.lines().any(|line| line.split(':').next() == Some(user.as_str()))
-        };
-        if !listed("/etc/subuid") || !listed("/etc/subgid") {
-            return Err(missing(
-                &format!("subordinate user numbers for {user} ({why})"),
-                &format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"),
-            ));
-        }
-        let forbidden = std::fs::read_to_string("/proc/sys/kernel/unprivileged_userns_clone");
-        if forbidden.is_ok_and(|text| text.trim() == "0") {
-            return Err(missing(
-                &format!("user namespaces ({why})"),
-                "sudo sysctl kernel.unprivileged_userns_clone=1",
-            ));
-        }
-        command.args(["--user", "--map-root-user", "--map-auto"]);
-    }
-    command.arg("--");
-    Ok(command)
-}
-
-/// Reads what mmdebstrap says, keeps it, and passes its headings on.
-async fn follow(running: &mut Running, log: PathBuf, phase: &Phase) -> String {
-    let mut said = String::new();
-    let Some(stderr) = running.child.stderr.take() else {
-        return said;
-    };
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(heading) = line.strip_prefix("I: ") {
-            phase.detail(heading.trim_end_matches('.'));
-        }
-        said.push_str(&line);
-        said.push('\n');
-    }
-    // Only of use for somebody who looks into a failed build; the error carries the last lines anyway.
-    let _ = std::fs::write(log, &said);
-    said
-}
-
 fn write(path: &Path, text: &str) -> Result<(), ToolError> {
     std::fs::write(path, text).map_err(|source| ToolError::io(format!("write {}", path.display()), source))
 }
@@ -306,118 +239,9 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
-/// Runs when only the essential packages are there; `$1` is the tree, `$2` the work folder.
-const ESSENTIAL: &str = r#"set -eu
-# Manuals and translations nobody reads in a test machine, and copies of licences stay.
-cat > "$1/etc/dpkg/dpkg.cfg.d/50-lean" <<'END'
-path-exclude=/usr/share/man/*
-path-exclude=/usr/share/info/*
-path-exclude=/usr/share/locale/*
-path-exclude=/usr/share/doc/*
-path-include=/usr/share/doc/*/copyright
-path-exclude=/usr/share/lintian/*
-END
-chroot "$1" debconf-set-selections < "$2/debconf"
-"#;
-
-/// Copies the definition's files and runs the last script in the tree.
-const CUSTOMIZE: &str = r#"set -eu
-cp -R "$2/files/." "$1/"
-chroot "$1" sh -eu < "$2/in-tree.sh"
-"#;
-
-/// Runs in the complete tree, as its root.
-fn in_tree_script(definition: &Definition) -> String {
-    let mut script = String::from("export LC_ALL=C.UTF-8\n");
-    for (verb, units) in [
-        ("enable", &definition.enable),
-        ("disable", &definition.disable),
-        ("mask", &definition.mask),
-    ] {
-        for unit in units {
-            let _ = writeln!(script, "systemctl {verb} '{unit}' 2>&1");
-        }
-    }
-    for command in &definition.commands {
-        let _ = writeln!(script, "{command}");
-    }
-    let _ = writeln!(script, "modules='{}'", definition.initramfs_modules.join(" "));
-    script.push_str(FINISH);
-    script
-}
-
-/// The kernel, unpacked, and an initial RAM disk that does nothing but mount the disk: a general one takes eight seconds
-/// of an emulated processor. Then away with what only the build needed.
-///
-/// Where the compressed kernel lies in its file is told by its header (the kernel's Documentation/arch/x86/boot.rst:
-/// setup_sects, payload_offset, payload_length; the last four bytes are the unpacked size).
-const FINISH: &str = r#"version=$(ls /lib/modules)
-depmod "$version"
-kernel="/boot/vmlinuz-$version"
-number() { od -A n -t "u$2" -j "$1" -N "$2" "$kernel" | tr -d ' '; }
-start=$(( ($(number 497 1) + 1) * 512 + $(number 584 4) ))
-length=$(( $(number 588 4) - 4 ))
-tail -c "+$((start + 1))" "$kernel" | head -c "$length" | zstd -q -d > /boot/vmlinux
-
-disk=$(mktemp -d)
-mkdir -p "$disk/dev" "$disk/root" "$disk/bin" "$disk/usr/lib" "$disk/modules"
-for program in sh mount umount insmod sleep run-init; do
-    cp "/usr/lib/klibc/bin/$program" "$disk/bin/"
-done
-cp /usr/lib/klibc-*.so "$disk/usr/lib/"
-number=100
-for module in $modules; do
-    modprobe --set-version "$version" --show-depends "$module" | while read -r kind file _; do
-        [ "$kind" = insmod ] || continue
-        name=$(basename "$file" .ko.xz)
-        [ -z "$(find "$disk/modules" -name "*-$name.ko")" ] || continue
-        number=$((number + 1))
-        xz -d < "$file" > "$disk/modules/$number-$name.ko"
-    done
-    number=$((number + 100))
-done
-cat > "$disk/init" <<'END'
-#!/bin/sh
-mount -t devtmpfs dev /dev
-for module in /modules/*; do
-    insmod "$module"
-done
-tries=0
-until [ -b /dev/vda ]; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 100 ] || { echo "no disk"; exit 1; }
-    sleep 0.1
-done
-mount -t ext4 -o rw,noatime /dev/vda /root || exit 1
-umount /dev
-exec run-init /root /sbin/init
-END
-chmod 755 "$disk/init"
-(cd "$disk" && find . -mindepth 1 | sort | cpio --quiet --reproducible -o -H newc -R 0:0) > /boot/initrd.img
-rm -r "$disk"
-
-passwd --lock root
-# Each machine makes its own identity at its first boot.
-: > /etc/machine-id
-rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed
-mkdir -p /var/log/journal
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/cache/debconf/*-old /var/lib/dpkg/*-old
-rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/99mmdebstrap /etc/dpkg/dpkg.cfg.d/99mmdebstrap
-find /var/log -type f -delete
-# What a first boot would bring up to date is up to date.
-/usr/lib/systemd/systemd-update-done
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Definitions, ImageRole};
-
-    #[test]
-    fn the_tree_is_finished_by_these_commands() {
-        let definition = Definitions::built_in().of(ImageRole::LoadBalancer).unwrap();
-        insta::assert_snapshot!(in_tree_script(&definition));
-    }
 
     #[test]
     fn a_path_with_a_quote_stays_one_word() {

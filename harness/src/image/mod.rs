@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub mod build;
 pub mod definition;
 pub mod lock;
+pub mod namespace;
+mod script;
 pub mod store;
 
 pub use definition::{Definition, DefinitionError, Definitions, ImageRole};

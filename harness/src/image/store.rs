@@ -128,6 +128,7 @@ impl Store {
                 definition: &definition,
                 packages: &packages,
                 epoch: epoch(&self.supply.lock.snapshot),
+                log: self.supply.cache.folder("logs")?.join(format!("{}.log", role.set())),
                 folder: staging.path(),
             };
             job.run(&phase).await?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
 
 use super::ToolError;
 
@@ -93,23 +93,34 @@ impl Running {
     ///
     /// # Errors
     /// When waiting itself fails, or the deadline passes; the whole group is dead then.
-    pub async fn finish(mut self, step: &str, deadline: Duration) -> Result<(ExitStatus, String), ToolError> {
-        let mut stderr = self.child.stderr.take();
-        let work = async {
-            let mut text = Vec::new();
-            if let Some(pipe) = stderr.as_mut() {
-                pipe.read_to_end(&mut text).await?;
+    pub async fn finish(self, step: &str, deadline: Duration) -> Result<(ExitStatus, String), ToolError> {
+        self.finish_with(step, deadline, |_| ()).await
+    }
+
+    /// The same, and tells every line of standard error as it comes.
+    ///
+    /// # Errors
+    /// As [`Running::finish`].
+    pub async fn finish_with(
+        mut self,
+        step: &str,
+        deadline: Duration,
+        mut tell: impl FnMut(&str),
+    ) -> Result<(ExitStatus, String), ToolError> {
+        let stderr = self.child.stderr.take();
+        let (child, group) = (&mut self.child, &mut self.group);
+        let end = async {
+            let status = child.wait().await;
+            // The leader's end is the end of all: a helper that it left behind would keep the pipes open for ever.
+            if let Some(group) = group.take() {
+                let _ = killpg(group, Signal::SIGKILL);
             }
-            let status = self.child.wait().await?;
-            Ok::<_, std::io::Error>((status, text))
+            status
         };
+        let work = async { tokio::join!(end, read_lines(stderr, &mut tell)) };
         match tokio::time::timeout(deadline, work).await {
-            Ok(Ok((status, text))) => {
-                // Reaped: the number may belong to somebody else from now on.
-                self.group = None;
-                Ok((status, String::from_utf8_lossy(&text).into_owned()))
-            }
-            Ok(Err(source)) => Err(ToolError::io(step.to_owned(), source)),
+            Ok((Ok(status), Ok(text))) => Ok((status, text)),
+            Ok((Err(source), _) | (_, Err(source))) => Err(ToolError::io(step.to_owned(), source)),
             Err(_) => Err(ToolError::Failed {
                 step: step.to_owned(),
                 reason: format!("no end within {} s", deadline.as_secs()),
@@ -117,6 +128,20 @@ impl Running {
             }),
         }
     }
+}
+
+/// Reads a pipe to its end; bytes that are no UTF-8 are replaced.
+async fn read_lines(pipe: Option<ChildStderr>, tell: &mut impl FnMut(&str)) -> std::io::Result<String> {
+    let mut text = String::new();
+    let Some(pipe) = pipe else { return Ok(text) };
+    let (mut reader, mut line) = (BufReader::new(pipe), Vec::new());
+    while reader.read_until(b'\n', &mut line).await? > 0 {
+        let decoded = String::from_utf8_lossy(&line);
+        tell(decoded.trim_end());
+        text.push_str(&decoded);
+        line.clear();
+    }
+    Ok(text)
 }
 
 impl Drop for Running {
@@ -270,6 +295,16 @@ mod tests {
     /// Empty for a zombie that its new parent has not yet collected.
     fn cmdline(pid: i32) -> Vec<u8> {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_left_behind_with_the_pipes_keeps_nobody_waiting() {
+        let mut command = Program::host("sh").command();
+        command.args(["-c", "sleep 600 & exit 3"]);
+        let began = std::time::Instant::now();
+        let (status, _) = run_any("leaving", command, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ pub mod apt;
 pub mod builder;
 pub mod cache;
 pub mod command;
+mod download;
 pub mod mirror;
 pub mod package;
 pub mod qemu;
@@ -96,6 +97,18 @@ pub enum ToolError {
 }
 
 impl ToolError {
+    /// The same with more output of the program that failed.
+    pub(crate) fn with(self, more: &str) -> Self {
+        match self {
+            ToolError::Failed { step, reason, output } => ToolError::Failed {
+                step,
+                reason,
+                output: format!("{output}{more}"),
+            },
+            other => other,
+        }
+    }
+
     /// The error of an operation of the operating system; a full disk is told as such by its own text.
     pub(crate) fn io(step: impl Into<String>, source: std::io::Error) -> Self {
         ToolError::Io {
