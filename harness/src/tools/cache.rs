@@ -3,10 +3,13 @@
 //! twice.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::ToolError;
+use super::command::find_on_host;
 use crate::progress::Progress;
 
 /// How often a lock that another process holds is tried again.
@@ -181,7 +184,7 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.kept {
             // The next attempt removes what could not be removed now.
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = remove_tree(&self.path);
         }
     }
 }
@@ -201,7 +204,24 @@ pub fn remove_tree(path: &Path) -> Result<(), ToolError> {
     } else {
         std::fs::remove_file(path)
     };
-    removed.map_err(|source| ToolError::io(format!("remove {}", path.display()), source))
+    match removed {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && remove_as_subordinates(path) => Ok(()),
+        other => other.map_err(|source| ToolError::io(format!("remove {}", path.display()), source)),
+    }
+}
+
+/// Removes a tree that a build without root left behind: its files belong to the user's subordinate numbers, which only
+/// a namespace with those numbers may touch. True if the tree is gone.
+fn remove_as_subordinates(path: &Path) -> bool {
+    let Some(unshare) = find_on_host("unshare") else {
+        return false;
+    };
+    let mut command = std::process::Command::new(&unshare.argv[0]);
+    command
+        .args(["--user", "--map-root-user", "--map-auto", "--", "rm", "-rf", "--"])
+        .arg(path);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success()) && !path.exists()
 }
 
 #[cfg(test)]
