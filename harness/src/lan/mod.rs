@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
+use smoltcp::socket::{Socket, tcp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpListenEndpoint, Ipv4Cidr};
 use tokio::sync::Notify;
 
 use crate::probe::dial::{Dial, DialError, Stream};
@@ -140,12 +140,39 @@ impl Stack {
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
-        let local = self.next_port;
-        self.next_port = local.checked_add(1).unwrap_or(FIRST_EPHEMERAL);
+        let failed = |error: String| DialError::Other(format!("connect from {from} to {to}: {error}"));
+        let port = self.ephemeral().ok_or_else(|| failed("no free port".to_owned()))?;
+        // Without an address of its own the stack takes the first one, the router's.
+        let local = match from {
+            Ipv4Addr::UNSPECIFIED => IpListenEndpoint::from(port),
+            // Sent from a foreign address, the answer would go to somebody else: silence that no cluster is to blame for.
+            _ if !self.interface.has_ip_addr(from) => return Err(failed(format!("{from} is no address of this host"))),
+            _ => IpListenEndpoint::from((from, port)),
+        };
         socket
-            .connect(self.interface.context(), (*to.ip(), to.port()), (from, local))
-            .map_err(|error| DialError::Other(format!("connect from {from} to {to}: {error:?}")))?;
+            .connect(self.interface.context(), (*to.ip(), to.port()), local)
+            .map_err(|error| failed(format!("{error:?}")))?;
         Ok(self.sockets.add(socket))
+    }
+
+    /// The next port that no connection holds; `None` if all are taken.
+    fn ephemeral(&mut self) -> Option<u16> {
+        let taken = |port: u16| {
+            self.sockets.iter().any(|(_, socket)| match socket {
+                Socket::Tcp(tcp) => tcp.local_endpoint().is_some_and(|local| local.port == port),
+                _ => false,
+            })
+        };
+        let mut port = self.next_port;
+        for _ in FIRST_EPHEMERAL..=u16::MAX {
+            let next = port.checked_add(1).unwrap_or(FIRST_EPHEMERAL);
+            if !taken(port) {
+                self.next_port = next;
+                return Some(port);
+            }
+            port = next;
+        }
+        None
     }
 
     /// Gives sockets back whose connection has ended, or had time enough to.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use smoltcp::iface::SocketHandle;
-use smoltcp::socket::tcp::{self, State};
+use smoltcp::socket::tcp::{self, RecvError, State};
 use smoltcp::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,7 +23,7 @@ impl LanStream {
         LanStream { lan, handle }
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
         let result = f(self.lan.shared.stack().sockets.get_mut(self.handle));
         self.lan.shared.work.notify_one();
         result
@@ -58,19 +58,19 @@ fn reset() -> io::Error {
 impl AsyncRead for LanStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with(|socket| {
-            if socket.can_recv() {
-                let read = socket.recv_slice(buffer.initialize_unfilled()).map_err(|_| reset())?;
-                buffer.advance(read);
-                return Poll::Ready(Ok(()));
-            }
-            match socket.state() {
-                // The peer closed its half after everything it sent was read (RFC 9293 section 3.6).
-                State::CloseWait | State::LastAck | State::Closing | State::TimeWait => Poll::Ready(Ok(())),
-                State::Closed => Poll::Ready(Err(reset())),
-                _ => {
+            match socket.recv_slice(buffer.initialize_unfilled()) {
+                Ok(0) if buffer.remaining() > 0 => {
                     socket.register_recv_waker(context.waker());
                     Poll::Pending
                 }
+                Ok(read) => {
+                    buffer.advance(read);
+                    Poll::Ready(Ok(()))
+                }
+                // The peer closed its half and everything it sent was read (RFC 9293 section 3.6), also if this side
+                // closed too and the connection is over by now.
+                Err(RecvError::Finished) => Poll::Ready(Ok(())),
+                Err(RecvError::InvalidState) => Poll::Ready(Err(reset())),
             }
         })
     }
@@ -92,8 +92,8 @@ impl AsyncWrite for LanStream {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|socket| match socket.state() {
-            State::Closed => Poll::Ready(Err(reset())),
             _ if socket.send_queue() == 0 => Poll::Ready(Ok(())),
+            State::Closed => Poll::Ready(Err(reset())),
             _ => {
                 socket.register_send_waker(context.waker());
                 Poll::Pending

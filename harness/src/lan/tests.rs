@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,4 +90,94 @@ async fn the_end_of_one_half_is_read_as_the_end_and_the_other_half_goes_on() {
     let mut answer = [0; 6];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!((heard.as_slice(), &answer), (b"question".as_slice(), b"answer"));
+}
+
+/// Waits until the stack has seen the whole good-bye of a connection.
+async fn over(stream: &LanStream) {
+    let closed = async {
+        while stream.with(|socket| socket.state()) != tcp::State::Closed {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(5 * SECOND, closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_words_are_read_to_their_end_after_both_sides_closed() {
+    let (_switch, here, there) = pair();
+    let mut server = listen(&there, 25);
+    let mut client = here
+        .connect(HERE, SocketAddrV4::new(THERE, 25), 5 * SECOND)
+        .await
+        .unwrap();
+    server.write_all(b"221 bye").await.unwrap();
+    server.shutdown().await.unwrap();
+    let mut start = [0; 4];
+    client.read_exact(&mut start).await.unwrap();
+    while client.with(|socket| socket.state()) != tcp::State::CloseWait {
+        tokio::task::yield_now().await;
+    }
+    client.shutdown().await.unwrap();
+    over(&client).await;
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(rest, "bye");
+}
+
+#[tokio::test]
+async fn a_reset_is_read_as_a_reset() {
+    let (_switch, here, there) = pair();
+    let server = listen(&there, 25);
+    let mut client = here
+        .connect(HERE, SocketAddrV4::new(THERE, 25), 5 * SECOND)
+        .await
+        .unwrap();
+    assert!(server.established().await);
+    server.abort();
+    let error = client.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn without_an_address_asked_for_the_host_takes_one_of_its_own() {
+    let (_switch, here, there) = pair();
+    let _server = listen(&there, 25);
+    let to = SocketAddrV4::new(THERE, 25);
+    assert!(here.connect(Ipv4Addr::UNSPECIFIED, to, 5 * SECOND).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_from_a_foreign_address_is_an_error_and_not_silence() {
+    let (_switch, here, there) = pair();
+    let _server = listen(&there, 25);
+    let from = Ipv4Addr::new(203, 0, 113, 25);
+    let error = here.connect(from, SocketAddrV4::new(THERE, 25), SECOND).await.err();
+    assert_eq!(
+        error.unwrap().to_string(),
+        "connect from 203.0.113.25 to 10.0.0.2:25: 203.0.113.25 is no address of this host"
+    );
+}
+
+#[tokio::test]
+async fn what_a_cut_held_back_arrives_after_the_join() {
+    let (switch, here, there) = pair();
+    let mut server = listen(&there, 25);
+    let mut client = here
+        .connect(HERE, SocketAddrV4::new(THERE, 25), 5 * SECOND)
+        .await
+        .unwrap();
+    switch.cut("here", "there");
+    client.write_all(b"during").await.unwrap();
+    while switch.counts("here", "there").hits == 0 {
+        tokio::task::yield_now().await;
+    }
+    switch.join("here", "there");
+    let mut heard = [0; 6];
+    tokio::time::timeout(10 * SECOND, server.read_exact(&mut heard))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&heard, b"during");
+    assert!(switch.counts("here", "there").passed > 0);
 }
