@@ -137,7 +137,8 @@ impl QemuFleet {
             .collect()
     }
 
-    /// Waits until the switch has seen what proves a cut or a join: a frame swallowed, or a frame that passed.
+    /// Waits until the switch has seen what proves a cut or a join: in every direction concerned a frame swallowed, or
+    /// one that passed.
     async fn link_receipt(&self, links: &[(&str, &str)], cut: bool) -> Result<Receipt, FleetError> {
         let limit = self.stretch(REJOIN);
         let deadline = tokio::time::Instant::now() + limit;
@@ -147,7 +148,7 @@ impl QemuFleet {
                 .map(|(from, to)| (from, to, self.switch.counts(from, to)))
                 .collect();
             let proof = |count: &crate::switch::Counts| if cut { count.hits } else { count.passed };
-            if counts.iter().any(|(_, _, count)| proof(count) > 0) {
+            if counts.iter().all(|(_, _, count)| proof(count) > 0) {
                 let verb = if cut { "swallowed" } else { "passed" };
                 let seen = counts
                     .iter()
@@ -159,8 +160,11 @@ impl QemuFleet {
                 });
             }
             if tokio::time::Instant::now() >= deadline {
-                let what = format!("see a frame on the link within {}", humantime::format_duration(limit));
-                return Err(error(links[0].0, &what, "none came"));
+                let what = format!(
+                    "see a frame in every direction of the link within {}",
+                    humantime::format_duration(limit)
+                );
+                return Err(error(links[0].0, &what, &format!("seen: {counts:?}")));
             }
             // Poll the counters; the machines' own traffic moves them.
             tokio::time::sleep(Duration::from_millis(100)).await;
