@@ -42,8 +42,8 @@ const MANAGED: [&str; 15] = [
 const DURABLE: [(&str, &[&str], &str); 8] = [
     (
         "init_rpl_role",
-        &["SLAVE", "1"],
-        "after a crash, writes that nobody acknowledged appear on this node only",
+        &["MASTER", "0"],
+        "after a crash this node drops writes that the other one may have received already, and never gets them back",
     ),
     (
         "innodb_doublewrite",
