@@ -41,6 +41,7 @@ pub(super) fn attributes(path: &str) -> Attributes {
         // Password hashes and the replication secret.
         "/usr/local/share/cluster/accounts.sql"
         | "/usr/local/share/cluster/link.sql"
+        | "/usr/local/share/cluster/peer.cnf"
         | "/usr/local/share/cluster/mailboxes.sql" => secret(0o600, "root"),
         "/usr/local/sbin/cluster-database" => public(0o755),
         "/etc/nftables.conf" => public(0o755),
