@@ -20,6 +20,9 @@ use crate::report::{Facts, Report, write_junit};
 use crate::scenario::Scenario;
 use crate::scenario::defect::Defect;
 
+/// The record's file in a scenario's folder.
+const EVENTS: &str = "events.jsonl";
+
 /// How long a cluster gets to become healthy between two scenarios, before it is stretched.
 const RECOVERY: Duration = Duration::from_secs(120);
 
@@ -63,6 +66,13 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
         );
         return Ok(Exit::Environment);
     }
+    if let Some(earlier) = earlier_record(&groups, &options.report) {
+        eprintln!(
+            "error: {} is the record of an earlier run\nhelp: name another folder with --report DIR, or remove this one",
+            earlier.display()
+        );
+        return Ok(Exit::Input);
+    }
     let mut all = Vec::new();
     let mut exit = Exit::Holds;
     let last = groups.len().saturating_sub(1);
@@ -105,6 +115,14 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
     }
     terminal::closing(&all, options);
     Ok(all.iter().map(Ended::exit).fold(exit, Exit::worst))
+}
+
+/// A record that is in the way: none is ever written over, and minutes of booting are not spent before that is known.
+fn earlier_record(groups: &[Group], report: &Path) -> Option<PathBuf> {
+    let entries = groups.iter().flat_map(|group| &group.entries);
+    entries
+        .map(|entry| report.join(entry.scenario().name()).join(EVENTS))
+        .find(|record| record.exists())
 }
 
 /// Real machines need threads and a real clock; the simulation is quick because its clock jumps.
@@ -253,7 +271,7 @@ impl Session<'_> {
 fn begin(folder: &Path) -> Result<Recorder, String> {
     let told = |cause: std::io::Error| format!("{}: {cause}", folder.display());
     std::fs::create_dir_all(folder).map_err(told)?;
-    Recorder::create(&folder.join("events.jsonl")).map_err(told)
+    Recorder::create(&folder.join(EVENTS)).map_err(told)
 }
 
 /// Waits until nothing ails the cluster any more.

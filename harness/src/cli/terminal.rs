@@ -43,6 +43,7 @@ pub fn opening(groups: &[Group], options: &Options) {
 pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
     live: bool,
+    fake: bool,
     titles: Mutex<(usize, String)>,
 }
 
@@ -68,6 +69,7 @@ impl Teller {
         );
         Teller {
             bar: Mutex::default(),
+            fake,
             live: std::io::stderr().is_terminal() && !fake,
             titles: Mutex::default(),
         }
@@ -107,6 +109,12 @@ impl Observer for Teller {
             sign.for_stderr(),
             step + 1
         );
+    }
+
+    fn waiting(&self, reason: &str, so_far: Duration) {
+        if !self.fake {
+            self.note(&format!("waiting since {}: {reason}", readable(micros(so_far))));
+        }
     }
 
     fn note(&self, text: &str) {

@@ -230,7 +230,16 @@ pub trait Fleet: Send + Sync {
     /// stay as long as the log stays, so callers compare with what was there before.
     async fn bounces(&self, node: &str) -> Result<Vec<String>, FleetError> {
         let pattern = "--grep=status=bounced|sender non-delivery notification";
-        let argv = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", pattern].map(str::to_owned);
+        // Of this unit only: the guest agent logs the commands it runs, this very pattern among them.
+        let argv = [
+            "journalctl",
+            "--unit=postfix.service",
+            "--no-pager",
+            "--quiet",
+            "--output=short-iso",
+            pattern,
+        ]
+        .map(str::to_owned);
         let output = self
             .exec(node, &argv, Duration::from_secs(30).mul_f64(self.slowness()))
             .await?;

@@ -47,7 +47,7 @@ pub(super) async fn close(stage: &mut Stage, first: usize, mut traffic: Tasks, s
 }
 
 async fn healthy_again(run: &Run, until: Instant) -> StepResult {
-    poll(until, Duration::from_secs(1), async || expect::healthy(run).await).await
+    poll(run, until, Duration::from_secs(1), async || expect::healthy(run).await).await
 }
 
 async fn heal_all(stage: &mut Stage, traffic: &mut Tasks, stop: &CancellationToken, within: Duration) -> StepResult {
@@ -80,7 +80,7 @@ async fn heal_all(stage: &mut Stage, traffic: &mut Tasks, stop: &CancellationTok
 
 /// The foreign server's queue and every node's queue.
 async fn drain(run: &Run, traffic: &mut Tasks, until: Instant) -> StepResult {
-    let drained = poll(until, SOON, async || match run.sender.len() {
+    let drained = poll(run, until, SOON, async || match run.sender.len() {
         0 => expect::mail::queues_empty(run, None).await,
         waiting => {
             let reason = format!("{waiting} messages still wait at the foreign server");
@@ -95,7 +95,7 @@ async fn drain(run: &Run, traffic: &mut Tasks, until: Instant) -> StepResult {
 /// How long it takes is counted from the moment at which both the last fault was healed and traffic had ended: while
 /// rows come in the nodes are never equal.
 async fn converge(run: &Run, until: Instant, quiet_since: Instant) -> StepResult {
-    let converged = poll(until, SOON, async || {
+    let converged = poll(run, until, SOON, async || {
         expect::replication_running(run).await?;
         expect::converged(run).await
     })

@@ -25,17 +25,20 @@ pub(super) async fn everywhere(run: &Run, until: Instant) -> StepResult {
     };
     for node in &nodes {
         for user in &run.topology.users {
-            count(&mut mails, read(until, async || mailbox(run, node, user).await).await);
+            count(
+                &mut mails,
+                read(run, until, async || mailbox(run, node, user).await).await,
+            );
         }
     }
     for database in &run.topology.databases {
         count(
             &mut rows,
-            read(until, async || tables(run, &nodes, database).await).await,
+            read(run, until, async || tables(run, &nodes, database).await).await,
         );
     }
     for node in &nodes {
-        count(&mut rows, read(until, async || threads(run, node).await).await);
+        count(&mut rows, read(run, until, async || threads(run, node).await).await);
     }
     if unread.is_empty() {
         let detail = format!("{mails} messages and {rows} rows of this run seen");
@@ -47,9 +50,13 @@ pub(super) async fn everywhere(run: &Run, until: Instant) -> StepResult {
 }
 
 /// Reads something, again and again until it can be read or the time is over.
-async fn read(until: Instant, mut attempt: impl AsyncFnMut() -> Result<usize, Miss>) -> Result<usize, String> {
+async fn read(
+    run: &Run,
+    until: Instant,
+    mut attempt: impl AsyncFnMut() -> Result<usize, Miss>,
+) -> Result<usize, String> {
     let mut count = 0;
-    let result = poll(until, SOON, async || {
+    let result = poll(run, until, SOON, async || {
         count = attempt().await?;
         Ok(String::new())
     })

@@ -29,6 +29,8 @@ pub trait Observer: Send + Sync {
     fn step_began(&self, step: usize, total: usize, title: &str);
     /// A step ended after this long.
     fn step_ended(&self, step: usize, result: &StepResult, took: Duration);
+    /// A step still waits, for this reason, and has done so for this long.
+    fn waiting(&self, _reason: &str, _so_far: Duration) {}
     /// Something worth a line happened.
     fn note(&self, text: &str);
 }

@@ -14,6 +14,9 @@ use crate::scenario::model::{Hold, Run as Command};
 use crate::scenario::plan::span;
 use crate::scenario::{Action, Step};
 
+/// How often somebody who watches is told what a step still waits for.
+const TELL: Duration = Duration::from_secs(20);
+
 /// Where the steps are taken: what is broken at the moment, and what came of the steps so far.
 pub(super) struct Stage {
     pub run: Arc<Run>,
@@ -132,7 +135,7 @@ impl Stage {
     }
 
     async fn command(&self, command: &Command, until: Instant) -> StepResult {
-        poll(until, Duration::from_millis(500), async || {
+        poll(&self.run, until, Duration::from_millis(500), async || {
             let deadline = until.saturating_duration_since(Instant::now());
             let output = self.run.fleet.exec(&command.node, &command.run, deadline).await;
             let output = output.map_err(|error| Miss::NotYet(error.to_string()))?;
@@ -158,7 +161,7 @@ impl Stage {
 
     async fn hold(&self, hold: &Hold, until: Instant) -> StepResult {
         let since = Instant::now();
-        poll(until, Duration::from_millis(200), async || {
+        poll(&self.run, until, Duration::from_millis(200), async || {
             let done = self.run.successes(hold.hold, since);
             let tally = format!("{done} of {} operations succeeded", hold.operations);
             if done >= hold.operations {
@@ -182,12 +185,14 @@ pub(super) enum Miss {
 
 /// Tries until it holds, is certainly wrong, or `until` has passed.
 pub(super) async fn poll(
+    run: &Run,
     until: Instant,
     pause: Duration,
     mut attempt: impl AsyncFnMut() -> Result<String, Miss>,
 ) -> StepResult {
     let began = Instant::now();
     let mut last = "nothing was seen".to_owned();
+    let mut told = began;
     loop {
         // An attempt has deadlines of its own; this one catches what ignores them.
         let limit = until.saturating_duration_since(Instant::now()) + Duration::from_secs(30);
@@ -196,6 +201,10 @@ pub(super) async fn poll(
             Ok(Err(Miss::Wrong(detail))) => return StepResult::Broken { detail },
             Ok(Err(Miss::NotYet(reason))) => last = reason,
             Err(_) => {}
+        }
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            run.observer.waiting(&last, began.elapsed());
         }
         if Instant::now() >= until {
             let waited = span(Duration::from_millis(

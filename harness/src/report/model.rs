@@ -23,6 +23,8 @@ pub struct Facts {
     pub accelerator: Option<Accelerator>,
     /// Versions of programs: `harness`, `qemu`, and of what the images hold.
     pub versions: BTreeMap<String, String>,
+    /// The most memory that each machine's process has held so far, bytes (`VmHWM`, proc_pid_status(5)).
+    pub memory: BTreeMap<String, u64>,
     /// What was done before the record began: `tools`, `image`, `boot`, `install`, `ready`.
     pub timings: Vec<Timing>,
     /// For a scenario that must fail: the code that must come out, and those that may come out beside it.
@@ -89,6 +91,9 @@ pub struct Report {
     pub wall: Micros,
     /// The accelerator of the machines.
     pub accelerator: Option<Accelerator>,
+    /// The most memory that each machine's process held, bytes; empty on the simulation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memory: BTreeMap<String, u64>,
     /// Versions of programs.
     pub versions: BTreeMap<String, String>,
 }
@@ -176,6 +181,7 @@ impl Report {
             wall: timings.iter().map(|timing| timing.took).sum(),
             timings,
             accelerator: facts.accelerator,
+            memory: facts.memory,
             versions: facts.versions,
         };
         report.words = words::in_words(&report);

@@ -20,6 +20,7 @@ fn facts() -> Facts {
             reason: "a guest did not run under /dev/kvm".into(),
         }),
         versions: BTreeMap::from([("harness".into(), "0.1.0".into()), ("qemu".into(), "10.0.3".into())]),
+        memory: BTreeMap::from([("mail1".into(), 880_000_000)]),
         timings: vec![
             timing("tools", 7),
             timing("image", 0),

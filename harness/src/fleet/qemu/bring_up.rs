@@ -47,13 +47,16 @@ pub async fn bring_up(
     let bundle = render(cluster, &secrets).map_err(|e| bad(e.to_string()))?;
     let addresses = Addresses::plan(cluster).ok_or_else(|| bad("the subnet has no room for a test client".into()))?;
 
+    let mut stages = Stages::default();
     let qemu = tools::qemu(progress).await.map_err(environment)?;
     let accelerator = tools::accelerator(&qemu, progress).await.map_err(environment)?;
     progress.note(
         "accelerator",
         &format!("{}: {}", accelerator.kind.as_str(), accelerator.reason),
     );
+    stages.end("tools");
     let images = images(cluster, progress).await?;
+    stages.end("image");
 
     let run_dir = RunDir::create().map_err(|e| io("make a folder for the machines", &e))?;
     let switch = Switch::new();
@@ -89,6 +92,7 @@ pub async fn bring_up(
     .await
     .map_err(|e| LaunchError::Cluster(e.to_string()))?;
     phase.done(format!("{} machines answer", specs.len()));
+    stages.end("boot");
 
     let mut nodes = BTreeMap::new();
     for (machine, _) in booted {
@@ -97,7 +101,7 @@ pub async fn bring_up(
             .map_err(not_up)?;
         nodes.insert(node.name().to_owned(), Arc::new(node));
     }
-    let fleet = QemuFleet {
+    let mut fleet = QemuFleet {
         topology: cluster.into(),
         passwords: secrets.mailbox_passwords.clone(),
         trusting: tls::trusting(&bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
@@ -120,7 +124,8 @@ pub async fn bring_up(
         },
         _run_dir: run_dir,
     };
-    let result = set_up(&fleet, cluster, &bundle, progress).await;
+    let result = set_up(&fleet, cluster, &bundle, progress, &mut stages).await;
+    fleet.facts.timings = stages.ended;
     if let Err(error) = result {
         let kept = match fleet.collect(&request.report).await {
             Ok(()) => format!("consoles and journals are in {}", request.report.display()),
@@ -137,6 +142,7 @@ async fn set_up(
     cluster: &Cluster,
     bundle: &generator::bundle::Bundle,
     progress: &Progress,
+    stages: &mut Stages,
 ) -> Result<(), FleetError> {
     try_join_all(cluster.nodes.iter().enumerate().map(|(index, node)| async move {
         let agent = fleet.node(&node.name)?.agent();
@@ -160,8 +166,37 @@ async fn set_up(
         Ok::<(), FleetError>(())
     }))
     .await?;
+    stages.end("install");
     wait_healthy(fleet, progress).await?;
-    prepare_probe_tables(fleet).await
+    prepare_probe_tables(fleet).await?;
+    stages.end("ready");
+    Ok(())
+}
+
+/// How long each stage of a launch took.
+struct Stages {
+    began: Instant,
+    ended: Vec<crate::report::Timing>,
+}
+
+impl Default for Stages {
+    fn default() -> Stages {
+        Stages {
+            began: Instant::now(),
+            ended: Vec::new(),
+        }
+    }
+}
+
+impl Stages {
+    /// The stage under way ends here, and the next one begins.
+    fn end(&mut self, stage: &str) {
+        self.ended.push(crate::report::Timing {
+            stage: stage.to_owned(),
+            took: crate::record::micros(self.began.elapsed()),
+        });
+        self.began = Instant::now();
+    }
 }
 
 async fn wait_healthy(fleet: &QemuFleet, progress: &Progress) -> Result<(), FleetError> {

@@ -189,6 +189,24 @@ impl QemuFleet {
     }
 }
 
+/// Names the node that served instead of the name that its MX record has for it.
+fn by_node(topology: &Topology, outcome: Outcome) -> Outcome {
+    let Outcome::Ok { served_by: Some(host) } = outcome else {
+        return outcome;
+    };
+    let label = host.split('.').next().unwrap_or_default();
+    let node = topology.nodes.iter().find(|node| node.name == label);
+    let served_by = Some(node.map_or(host.clone(), |node| node.name.clone()));
+    Outcome::Ok { served_by }
+}
+
+/// `VmHWM` of a process in bytes, from its `status` file, which counts in KiB.
+fn peak_memory(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 pub(super) fn error(node: &str, what: &str, reason: &str) -> FleetError {
     FleetError {
         node: node.to_owned(),
@@ -227,7 +245,14 @@ impl Fleet for QemuFleet {
     }
 
     fn facts(&self) -> Facts {
-        self.facts.clone()
+        let peaks = self.nodes.iter().filter_map(|(name, node)| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", node.machine().pid())).ok()?;
+            Some((name.clone(), peak_memory(&status)?))
+        });
+        Facts {
+            memory: peaks.collect(),
+            ..self.facts.clone()
+        }
     }
 
     fn slowness(&self) -> f64 {
@@ -254,7 +279,7 @@ impl Fleet for QemuFleet {
             port: 25,
             connect_limit: self.stretch(KNOCK),
         };
-        sender.send(&hosts, mail, deadline).await.into()
+        by_node(&self.topology, sender.send(&hosts, mail, deadline).await.into())
     }
 
     async fn webmail_login(&self, user: &str, deadline: Duration) -> Outcome {
@@ -404,5 +429,37 @@ impl Fleet for QemuFleet {
             // A machine that has ended already is what is wanted.
             let _ = node.machine().kill().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> Topology {
+        let text = include_str!("../../../../generator/examples/pair.toml");
+        let (cluster, _) = generator::diag::parse::<generator::spec::Cluster>(text).expect("the example is sound");
+        (&cluster).into()
+    }
+
+    fn served(by: &str) -> Outcome {
+        Outcome::Ok {
+            served_by: Some(by.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_message_was_taken_by_a_node_not_by_a_host_name() {
+        assert_eq!(by_node(&pair(), served("gateway.example.org")), served("gateway"));
+        assert_eq!(
+            by_node(&pair(), served("mx.elsewhere.example")),
+            served("mx.elsewhere.example")
+        );
+    }
+
+    #[test]
+    fn peak_memory_is_read_in_bytes() {
+        assert_eq!(peak_memory("Name:\tqemu\nVmHWM:\t  859372 kB\n"), Some(879_996_928));
+        assert_eq!(peak_memory("Name:\tqemu\n"), None);
     }
 }

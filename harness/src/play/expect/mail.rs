@@ -19,7 +19,7 @@ const MAILBOX: Duration = Duration::from_secs(1);
 pub(super) async fn accepted(run: &Run, to: &Option<String>, by: Option<&str>, until: Instant) -> StepResult {
     let to = run.user_or_first(to);
     let mut mail = run.compose(to, BODY);
-    poll(until, SOON, async || hand_over(run, &mut mail, by, until).await).await
+    poll(run, until, SOON, async || hand_over(run, &mut mail, by, until).await).await
 }
 
 /// One attempt. A message that may have been taken is not sent again: the next attempt uses another one.
@@ -37,7 +37,7 @@ pub(super) async fn delivered(run: &Run, to: &Option<String>, on: Option<&str>, 
     let to = run.user_or_first(to);
     let mut mail = run.compose(to, BODY);
     let mut sent = String::new();
-    let accepted = poll(until, SOON, async || {
+    let accepted = poll(run, until, SOON, async || {
         let id = mail.id.clone();
         let detail = hand_over(run, &mut mail, None, until).await?;
         sent = id;
@@ -47,7 +47,7 @@ pub(super) async fn delivered(run: &Run, to: &Option<String>, on: Option<&str>, 
     if !matches!(accepted, StepResult::Held { .. }) {
         return accepted;
     }
-    poll(until, MAILBOX, async || {
+    poll(run, until, MAILBOX, async || {
         let nodes = on.map_or_else(|| run.topology.of_role(Role::Mail), |node| vec![node]);
         let (found, troubles) = find(run, &nodes, to, until).await;
         match found.get(&sent) {
@@ -65,7 +65,7 @@ pub(super) async fn all_delivered(run: &Run, until: Instant) -> StepResult {
     let mut missing_mail = run.accepted();
     let total = missing_mail.len();
     let nodes = run.topology.of_role(Role::Mail);
-    poll(until, MAILBOX, async || {
+    poll(run, until, MAILBOX, async || {
         let users: BTreeSet<String> = missing_mail.values().cloned().collect();
         let mut troubles = Vec::new();
         for user in users {
@@ -113,7 +113,7 @@ pub(super) async fn queue_holds(run: &Run, node: Option<&str>, at_least: u32, un
             detail: "there is no gateway".into(),
         };
     };
-    poll(until, SOON, async || {
+    poll(run, until, SOON, async || {
         let waiting = look(run, node).await?;
         let seen = format!("{} messages wait on {node}", waiting.len());
         let enough = u32::try_from(waiting.len()).unwrap_or(u32::MAX) >= at_least;
@@ -127,7 +127,7 @@ pub(super) async fn queue_holds(run: &Run, node: Option<&str>, at_least: u32, un
 }
 
 pub(super) async fn queue_empty(run: &Run, node: Option<&str>, until: Instant) -> StepResult {
-    poll(until, SOON, async || queues_empty(run, node).await).await
+    poll(run, until, SOON, async || queues_empty(run, node).await).await
 }
 
 /// No mail waits on a node, or on any.
@@ -165,7 +165,7 @@ async fn look(run: &Run, node: &str) -> Result<Vec<String>, Miss> {
 /// moment is asked again until it does.
 pub(super) async fn nothing_bounced(run: &Run, until: Instant) -> StepResult {
     let hosts = run.topology.queueing();
-    poll(until, SOON, async || {
+    poll(run, until, SOON, async || {
         for host in &hosts {
             if let Some(line) = run.bounces(host).await.map_err(Miss::NotYet)?.first() {
                 return Err(Miss::Wrong(format!("{host} bounced mail: {line}")));

@@ -38,8 +38,8 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
         Expectation::RowReplicated { from, databases, rows } => {
             sql::row_replicated(run, from.as_deref(), databases, *rows, until).await
         }
-        Expectation::ReplicationRunning => poll(until, SOON, async || replication_running(run).await).await,
-        Expectation::Converged => poll(until, SOON, async || converged(run).await).await,
+        Expectation::ReplicationRunning => poll(run, until, SOON, async || replication_running(run).await).await,
+        Expectation::Converged => poll(run, until, SOON, async || converged(run).await).await,
         Expectation::Door {
             from,
             node,
@@ -49,7 +49,7 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
         Expectation::SmtpRefuses { from, node, port, what } => {
             strangers::smtp_refuses(run, *from, node, *port, *what, until).await
         }
-        Expectation::Healthy => poll(until, Duration::from_secs(1), async || healthy(run).await).await,
+        Expectation::Healthy => poll(run, until, Duration::from_secs(1), async || healthy(run).await).await,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::record::{Outcome, StepResult};
 pub(super) async fn write(run: &Run, node: &str, databases: &[String], until: Instant) -> StepResult {
     let databases = run.databases_or_all(databases);
     for database in databases {
-        let written = poll(until, SOON, async || {
+        let written = poll(run, until, SOON, async || {
             let (_, outcome) = run.insert(node, database, deadline(run, until)).await;
             served(outcome, None).map_err(|miss| in_database(miss, database))
         })
@@ -70,7 +70,7 @@ pub(super) async fn row_replicated(
         }
     }
     let total = written.rows.len();
-    poll(until, SOON, async || {
+    poll(run, until, SOON, async || {
         let missing = missing(run, &nodes, &written).await?;
         match missing.first() {
             None => Ok(format!("{total} rows crossed")),
@@ -85,7 +85,7 @@ pub(super) async fn row_replicated(
 
 async fn insert(run: &Run, node: &str, database: &str, until: Instant) -> Result<Row, StepResult> {
     let mut mark = String::new();
-    let inserted = poll(until, SOON, async || {
+    let inserted = poll(run, until, SOON, async || {
         let (row, outcome) = run.insert(node, database, deadline(run, until)).await;
         mark = row;
         match outcome {

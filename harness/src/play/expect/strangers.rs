@@ -22,7 +22,7 @@ pub(super) async fn door(
     state: DoorState,
     until: Instant,
 ) -> StepResult {
-    poll(until, PAUSE, async || {
+    poll(run, until, PAUSE, async || {
         let seen = run
             .fleet
             .knock(from, node, port)
@@ -50,7 +50,7 @@ pub(super) async fn smtp_refuses(
     until: Instant,
 ) -> StepResult {
     let dialogues = dialogues(what, &run.topology.domain);
-    poll(until, PAUSE, async || {
+    poll(run, until, PAUSE, async || {
         let mut seen = Vec::new();
         for dialogue in &dialogues {
             let lines: Vec<String> = dialogue.lines.clone();

@@ -12,7 +12,7 @@ use crate::record::StepResult;
 
 pub(super) async fn log_in(run: &Run, user: &Option<String>, served_by: Option<&str>, until: Instant) -> StepResult {
     let user = run.user_or_first(user);
-    poll(until, SOON, async || {
+    poll(run, until, SOON, async || {
         served(run.login(user, deadline(run, until)).await, served_by)
     })
     .await
@@ -25,14 +25,14 @@ pub(super) async fn login_replicated(run: &Run, user: &str, served_by: Option<&s
         Ok(before) => before,
         Err(result) => return result,
     };
-    let login = poll(until, SOON, async || {
+    let login = poll(run, until, SOON, async || {
         served(run.login(user, deadline(run, until)).await, served_by)
     })
     .await;
     let StepResult::Held { detail } = login else {
         return login;
     };
-    let seen = poll(until, SOON, async || {
+    let seen = poll(run, until, SOON, async || {
         let now = last_logins(run, user).await?;
         match now
             .iter()
@@ -74,7 +74,7 @@ async fn poll_last_logins(
     until: Instant,
 ) -> Result<BTreeMap<String, Option<String>>, StepResult> {
     let mut logins = BTreeMap::new();
-    let read = poll(until, SOON, async || {
+    let read = poll(run, until, SOON, async || {
         logins = last_logins(run, user).await?;
         Ok(String::new())
     })
