@@ -9,7 +9,7 @@ pub fn run() -> Result<Exit, Unusable> {
     let color = super::color_on_stderr();
     let plain = library::all(Shelf::Plain, color)?;
     let must_fail = library::all(Shelf::MustFail, color)?;
-    print!("{}", text(&plain, &must_fail));
+    super::say(text(&plain, &must_fail));
     Ok(Exit::Holds)
 }
 

@@ -84,6 +84,12 @@ pub fn main() -> ExitCode {
     exit.into()
 }
 
+/// Prints what a verb is asked for. A reader that has seen enough and closes the pipe, as head(1) does, is no error.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = write!(std::io::stdout().lock(), "{text}");
+}
+
 fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
     match verb {
         Verb::Scenario(args) => scenario::run(&args),
@@ -92,7 +98,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
         Verb::Image(args) => Ok(image::run(args)),
         Verb::Doctor(args) => Ok(doctor::run(args)),
         Verb::Schema => {
-            println!("{:#}", crate::scenario::schema::schema());
+            say(format_args!("{:#}\n", crate::scenario::schema::schema()));
             Ok(Exit::Holds)
         }
         Verb::Completions { shell } => {

@@ -24,6 +24,6 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Unusable> {
     let color = super::color_on_stderr();
     let entry = library::find(&args.scenario, color)?;
     entry.cluster(args.cluster.as_deref(), color)?;
-    print!("{}", Plan::of(entry.scenario()));
+    super::say(Plan::of(entry.scenario()));
     Ok(Exit::Holds)
 }
