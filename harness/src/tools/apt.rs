@@ -329,18 +329,8 @@ fn snapshot_name(date: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::package::at as package;
     use super::*;
-
-    fn package(path: &str) -> Package {
-        Package {
-            name: "x".into(),
-            version: "1".into(),
-            archive: "debian".into(),
-            path: path.into(),
-            size: 1,
-            sha256: "0".repeat(64),
-        }
-    }
 
     #[test]
     fn proxies_and_date_checks_of_the_host_are_kept_and_its_indexes_are_not() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -123,25 +124,7 @@ pub(super) fn failures(errors: &str) -> String {
 
 /// An address without percent escapes (RFC 3986 section 2.1); what is no escape stays.
 fn unescaped(address: &str) -> String {
-    let mut pieces = address.split('%');
-    let mut text = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        match piece
-            .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .filter(u8::is_ascii)
-        {
-            Some(byte) => {
-                text.push(char::from(byte));
-                text.push_str(&piece[2..]);
-            }
-            None => {
-                text.push('%');
-                text.push_str(piece);
-            }
-        }
-    }
-    text
+    percent_decode_str(address).decode_utf8_lossy().into_owned()
 }
 
 async fn file_hash(path: &Path) -> Result<String, ToolError> {
@@ -165,18 +148,8 @@ async fn file_hash(path: &Path) -> Result<String, ToolError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::package::at as package;
     use super::*;
-
-    fn package(path: &str) -> Package {
-        Package {
-            name: "x".into(),
-            version: "1".into(),
-            archive: "debian".into(),
-            path: path.into(),
-            size: 1,
-            sha256: "0".repeat(64),
-        }
-    }
 
     fn mirror() -> Mirror {
         Mirror {

@@ -202,6 +202,19 @@ pub fn differences(old: &[Package], new: &[Package]) -> Vec<String> {
         .collect()
 }
 
+/// A package at a path of the mirror, for tests.
+#[cfg(test)]
+pub(super) fn at(path: &str) -> Package {
+    Package {
+        name: "x".into(),
+        version: "1".into(),
+        archive: "debian".into(),
+        path: path.into(),
+        size: 1,
+        sha256: "0".repeat(64),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::address::Addresses;
+use super::process::peak_memory;
 use super::{Node, RunDir, ailment};
 use crate::fault::{self, Fault, Receipt};
 use crate::fleet::{
@@ -32,9 +33,6 @@ const ASK: Duration = Duration::from_secs(20);
 /// How long a port is knocked at before its silence is believed. A kernel answers at once even where its programs are
 /// slow, so this is not stretched: open doors of emulated machines were seen to answer within 0.1 s.
 const KNOCK: Duration = Duration::from_secs(5);
-
-/// How long a joined link may take to carry its first frame: replication alone sends one every second.
-const REJOIN: Duration = Duration::from_secs(30);
 
 /// A cluster of QEMU machines.
 pub struct QemuFleet {
@@ -137,57 +135,6 @@ impl QemuFleet {
             .map(|ailment| format!("{}: {ailment}", node.name))
             .collect()
     }
-
-    /// Waits until the switch has seen what proves a cut or a join: in every direction concerned a frame swallowed, or
-    /// one that passed.
-    async fn link_receipt(&self, links: &[(&str, &str)], cut: bool) -> Result<Receipt, FleetError> {
-        let limit = self.stretch(REJOIN);
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let counts: Vec<_> = links
-                .iter()
-                .map(|(from, to)| (from, to, self.switch.counts(from, to)))
-                .collect();
-            let proof = |count: &crate::switch::Counts| if cut { count.hits } else { count.passed };
-            if counts.iter().all(|(_, _, count)| proof(count) > 0) {
-                let verb = if cut { "swallowed" } else { "passed" };
-                let seen = counts
-                    .iter()
-                    .map(|(from, to, count)| format!("{from} to {to}: {} frames", proof(count)));
-                let observed = format!("the switch {verb} {}", seen.collect::<Vec<_>>().join(", "));
-                return Ok(Receipt {
-                    source: "switch".to_owned(),
-                    observed,
-                });
-            }
-            if tokio::time::Instant::now() >= deadline {
-                let what = format!(
-                    "see a frame in every direction of the link within {}",
-                    humantime::format_duration(limit)
-                );
-                return Err(error(links[0].0, &what, &format!("seen: {counts:?}")));
-            }
-            // Poll the counters; the machines' own traffic moves them.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn link(&self, from: &str, to: &str, both_ways: bool, cut: bool) -> Result<Receipt, FleetError> {
-        let mut links = vec![(from, to)];
-        if both_ways {
-            links.push((to, from));
-        }
-        self.node(from)?;
-        self.node(to)?;
-        for (from, to) in &links {
-            if cut {
-                self.switch.cut(from, to);
-            } else {
-                self.switch.join(from, to);
-            }
-        }
-        self.link_receipt(&links, cut).await
-    }
 }
 
 /// Names the node that served instead of the name that its MX record has for it.
@@ -199,13 +146,6 @@ fn by_node(topology: &Topology, outcome: Outcome) -> Outcome {
     let node = topology.nodes.iter().find(|node| node.name == label);
     let served_by = Some(node.map_or(host.clone(), |node| node.name.clone()));
     Outcome::Ok { served_by }
-}
-
-/// `VmHWM` of a process in bytes, from its `status` file, which counts in KiB.
-fn peak_memory(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
 }
 
 pub(super) fn error(node: &str, what: &str, reason: &str) -> FleetError {
@@ -246,10 +186,10 @@ impl Fleet for QemuFleet {
     }
 
     fn facts(&self) -> Facts {
-        let peaks = self.nodes.iter().filter_map(|(name, node)| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", node.machine().pid())).ok()?;
-            Some((name.clone(), peak_memory(&status)?))
-        });
+        let peaks = self
+            .nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name.clone(), peak_memory(node.machine().pid())?)));
         Facts {
             memory: peaks.collect(),
             ..self.facts.clone()
@@ -456,11 +396,5 @@ mod tests {
             by_node(&pair(), served("mx.elsewhere.example")),
             served("mx.elsewhere.example")
         );
-    }
-
-    #[test]
-    fn peak_memory_is_read_in_bytes() {
-        assert_eq!(peak_memory("Name:\tqemu\nVmHWM:\t  859372 kB\n"), Some(879_996_928));
-        assert_eq!(peak_memory("Name:\tqemu\n"), None);
     }
 }

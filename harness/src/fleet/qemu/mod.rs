@@ -9,6 +9,7 @@ mod bring_up;
 mod cluster;
 mod console;
 mod exit;
+mod link;
 mod machine;
 mod node;
 mod process;

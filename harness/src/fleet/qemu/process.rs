@@ -138,6 +138,18 @@ fn wait(child: &mut Child, pid: Pid, alive: &Mutex<bool>) -> Exit {
     }
 }
 
+/// The most memory that a process has held so far, bytes; `None` when it is gone.
+pub(super) fn peak_memory(pid: u32) -> Option<u64> {
+    high_water_mark(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// `VmHWM` out of a process's `status` file, which counts in KiB (proc_pid_status(5)).
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,5 +246,11 @@ mod tests {
         harness.kill().expect("killed");
         harness.wait().expect("buried");
         assert!(lived && poll(|| is_dead(pid).then_some(())).is_some());
+    }
+
+    #[test]
+    fn peak_memory_is_read_in_bytes() {
+        assert_eq!(high_water_mark("Name:\tqemu\nVmHWM:\t  859372 kB\n"), Some(879_996_928));
+        assert_eq!(high_water_mark("Name:\tqemu\n"), None);
     }
 }
