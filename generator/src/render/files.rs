@@ -43,7 +43,7 @@ pub(super) fn attributes(path: &str) -> Attributes {
         | "/usr/local/share/cluster/link.sql"
         | "/usr/local/share/cluster/peer.cnf"
         | "/usr/local/share/cluster/mailboxes.sql" => secret(0o600, "root"),
-        "/usr/local/sbin/cluster-database" => public(0o755),
+        path if path.starts_with("/usr/local/sbin/") => public(0o755),
         "/etc/nftables.conf" => public(0o755),
         _ => public(0o644),
     }
