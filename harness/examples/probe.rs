@@ -69,6 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 host,
                 address: address.parse()?,
                 tls: trust(ca)?,
+                node: None,
             };
             println!(
                 "{:#?}",
@@ -80,6 +81,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 host,
                 address: address.parse()?,
                 tls: trust(ca)?,
+                node: None,
             };
             println!("{:?}", webmail::front_page(&TcpDial, HERE, &site, DEADLINE).await?);
         }

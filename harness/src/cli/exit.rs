@@ -17,6 +17,8 @@ pub enum Exit {
     Environment,
     /// Somebody pressed Ctrl-C.
     Interrupted,
+    /// The status of a command that was run on a node.
+    Command(u8),
 }
 
 impl Exit {
@@ -29,6 +31,7 @@ impl Exit {
             Exit::Input => 3,
             Exit::Environment => 4,
             Exit::Interrupted => 130,
+            Exit::Command(status) => status,
         }
     }
 
@@ -43,7 +46,7 @@ impl Exit {
             Exit::Inconclusive => 1,
             Exit::Input => 2,
             Exit::Environment => 3,
-            Exit::Fails => 4,
+            Exit::Fails | Exit::Command(_) => 4,
             Exit::Interrupted => 5,
         }
     }

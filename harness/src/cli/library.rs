@@ -81,27 +81,40 @@ impl Entry {
         if name.ends_with(".toml") {
             return cluster_file(&self.folder.clone().unwrap_or_default().join(name));
         }
-        let local = Path::new("generator/examples").join(format!("{name}.toml"));
-        if local.is_file() {
-            return cluster_file(&local);
-        }
-        match CLUSTERS
-            .get_file(format!("{name}.toml"))
-            .and_then(|file| file.contents_utf8())
-        {
-            Some(text) => Ok(ClusterFile {
-                origin: format!("built-in {name}.toml"),
-                text: text.to_owned(),
-            }),
-            None => {
-                let known: Vec<String> = stems(&CLUSTERS);
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let help = diag::did_you_mean(name, &known).unwrap_or_default();
-                let origin = &self.origin;
-                Err(Unusable(format!(
-                    "error: {origin}: there is no cluster `{name}`\nhelp: {help}\n"
-                )))
-            }
+        example(name).map_err(|Unusable(reason)| {
+            let reason = reason.trim_start_matches("error: ");
+            Unusable(format!("error: {}: {reason}", self.origin))
+        })
+    }
+}
+
+/// A cluster by the name of its example, or by the path of its description.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn find_cluster(word: &str) -> Result<ClusterFile, Unusable> {
+    if word.ends_with(".toml") || word.contains('/') {
+        return cluster_file(Path::new(word));
+    }
+    example(word)
+}
+
+fn example(name: &str) -> Result<ClusterFile, Unusable> {
+    let local = Path::new("generator/examples").join(format!("{name}.toml"));
+    if local.is_file() {
+        return cluster_file(&local);
+    }
+    let built_in = CLUSTERS.get_file(format!("{name}.toml"));
+    match built_in.and_then(|file| file.contents_utf8()) {
+        Some(text) => Ok(ClusterFile {
+            origin: format!("built-in {name}.toml"),
+            text: text.to_owned(),
+        }),
+        None => {
+            let known: Vec<String> = stems(&CLUSTERS);
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let help = diag::did_you_mean(name, &known).unwrap_or_default();
+            Err(Unusable(format!("error: there is no cluster `{name}`\nhelp: {help}\n")))
         }
     }
 }

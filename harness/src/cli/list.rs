@@ -24,7 +24,8 @@ fn text(plain: &[Entry], must_fail: &[Entry]) -> String {
         }
     }
     if !must_fail.is_empty() {
-        text += "\nThese must come out as failed; a planted defect is carried by the simulation only:\n";
+        text +=
+            "\nThese must come out as failed; where no machine is named, the defect is planted on the simulation:\n";
     }
     for entry in must_fail {
         let head = &entry.scenario().head;

@@ -1,14 +1,21 @@
 //! The command line: one file a verb; here only the arguments and the dispatch.
 
+mod bench;
 mod doctor;
 mod exit;
 mod image;
+mod interrupt;
+mod jobs;
 mod library;
 mod list;
+mod live;
 mod plan;
+mod restore;
 mod scenario;
 mod session;
+mod shard;
 mod terminal;
+mod up;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +44,7 @@ Examples:
   harness plan failover                what that will do, in words, without doing it
   harness scenario --all               every scenario, and every planted defect
   harness scenario --fake my.toml      try a new scenario on the simulation, in a second
+  harness up                           a live cluster to look at and to break by hand
 
 Exit status: 0 it holds; 1 it does not; 2 inconclusive; 3 the input is bad; 4 the environment is at fault; 130 Ctrl-C.";
 
@@ -49,10 +57,28 @@ enum Verb {
     List,
     /// Show the steps of a scenario in words, without booting anything
     Plan(plan::PlanArgs),
+    /// Start a cluster that keeps running, with ports forwarded to 127.0.0.1
+    Up(up::UpArgs),
+    /// Show what ails a live cluster, what is broken, and how it is reached
+    Status(live::Which),
+    /// Run a command on a node of a live cluster, with its own output and status
+    Exec(live::ExecArgs),
+    /// Break something in a live cluster, as scenarios do
+    Fault(live::FaultArgs),
+    /// Mend what is broken in a live cluster
+    Heal(live::HealArgs),
+    /// Show the journal of a node of a live cluster
+    Logs(live::LogsArgs),
+    /// End a live cluster
+    Down(live::Which),
     /// Build, show and remove the machines' disk images
     Image(image::ImageArgs),
+    /// Show and remove restore points: clusters frozen into files, from which scenarios go on
+    Restore(restore::RestoreArgs),
     /// Show what is found on this host, and how to mend what is missing
     Doctor(doctor::DoctorArgs),
+    /// Measure how fast a cluster starts, what its copies cost in memory, and what the switch carries
+    Bench(bench::BenchArgs),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
     /// Print the completion script for a shell
@@ -95,8 +121,17 @@ fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
         Verb::Scenario(args) => scenario::run(&args),
         Verb::List => list::run(),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Up(args) => up::run(&args),
+        Verb::Status(which) => live::status(&which),
+        Verb::Exec(args) => live::exec(&args),
+        Verb::Fault(args) => live::fault(&args),
+        Verb::Heal(args) => live::heal(&args),
+        Verb::Logs(args) => live::logs(&args),
+        Verb::Down(which) => live::down(&which),
         Verb::Image(args) => Ok(image::run(args)),
+        Verb::Restore(args) => Ok(restore::run(&args)),
         Verb::Doctor(args) => Ok(doctor::run(args)),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Schema => {
             say(format_args!("{:#}\n", crate::scenario::schema::schema()));
             Ok(Exit::Holds)

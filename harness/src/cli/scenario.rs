@@ -1,4 +1,4 @@
-//! `harness scenario`: which scenarios play where, one booted cluster for as many of them as possible.
+//! `harness scenario`: which scenarios play where. Those that name the same cluster play on copies of one restore point.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::exit::Exit;
+use super::jobs;
 use super::library::{self, Entry, Shelf, Unusable};
 use super::session::{self, Group, Options};
+use super::shard::Shard;
 use super::terminal;
 use crate::fleet::ClusterFile;
 use crate::scenario::Stage;
@@ -31,9 +33,15 @@ pub struct ScenarioArgs {
     /// Seed of everything random; printed when it is not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Boot from the images even when a faster way is at hand
+    /// Boot from the images instead of going on from a restore point; one booted cluster serves all scenarios
     #[arg(long)]
     cold: bool,
+    /// How many scenarios play side by side, each on its own copy of the cluster [default: by processors and memory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with = "cold")]
+    jobs: Option<u16>,
+    /// Play the I-th of N parts of the scenarios, chosen by their names: for several CI machines, e.g. 2/3
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Folder for events, reports, consoles and journals [default: report/TIME-NAME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -48,9 +56,10 @@ pub struct ScenarioArgs {
 const EXAMPLES: &str = "\
 Examples:
   harness scenario failover
-  harness scenario failover mail-fallback        one booted cluster serves both
+  harness scenario failover mail-fallback        each on a fresh copy of the same cluster
   harness scenario --all --report report/ci      for CI: everything lies in that folder
   harness scenario failover --cluster mine.toml  your own cluster description
+  harness scenario --all --jobs 4 --shard 2/3    four at a time, the second third of all
   harness scenario --fake my-scenario.toml       on the simulation, in a second
   harness scenario --must-fail                   shows that every check can fail";
 
@@ -71,6 +80,10 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
         entries.extend(library::all(Shelf::MustFail, color)?);
     }
     let title = title(args, &entries);
+    let mut entries = playable(entries, args)?;
+    if let Some(shard) = &args.shard {
+        entries.retain(|entry| shard.holds(entry.scenario().name()));
+    }
     let groups = group(entries, args, color)?;
     let (time, seconds) = now();
     let options = Options {
@@ -81,6 +94,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
             .unwrap_or_else(|| Path::new("report").join(format!("{time}-{title}"))),
         cold: args.cold,
         keep: args.keep,
+        jobs: args.jobs.map_or_else(jobs::by_host, usize::from),
         mark: format!("r{seconds:x}"),
     };
     terminal::opening(&groups, &options);
@@ -96,6 +110,24 @@ fn title(args: &ScenarioArgs, entries: &[Entry]) -> String {
         [first, ..] => format!("{}-and-{}-more", first.scenario().name(), entries.len() - 1),
         [] => "nothing".into(),
     }
+}
+
+/// What plays on machines only cannot be simulated: left out of a whole suite, refused when it was asked for by name.
+fn playable(entries: Vec<Entry>, args: &ScenarioArgs) -> Result<Vec<Entry>, Unusable> {
+    let on_machines = |entry: &Entry| entry.scenario().stage() == Stage::Machines;
+    if !args.fake || !entries.iter().any(on_machines) {
+        return Ok(entries);
+    }
+    let (left_out, playable): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(on_machines);
+    let names: Vec<&str> = left_out.iter().map(|entry| entry.scenario().name()).collect();
+    let names = names.join(", ");
+    if !args.scenarios.is_empty() {
+        return Err(Unusable(format!(
+            "error: these play on real machines only: {names}\nhelp: leave out --fake\n"
+        )));
+    }
+    eprintln!("left out, they play on real machines only: {names}");
+    Ok(playable)
 }
 
 /// Scenarios that can share a cluster play on it one after the other. One with a defect has a simulation of its own.
@@ -153,6 +185,8 @@ mod tests {
             cold: false,
             report: None,
             keep: false,
+            jobs: None,
+            shard: None,
             fake,
         }
     }
@@ -169,6 +203,31 @@ mod tests {
         let entries = vec![entry("failover"), entry("mx-backup"), entry("partition")];
         let groups = group(entries, &args(false), false).expect("valid clusters");
         assert_eq!(names(&groups), [vec!["failover", "partition"], vec!["mx-backup"]]);
+    }
+
+    #[test]
+    fn what_plays_on_machines_only_is_left_out_of_a_simulated_suite() {
+        let entries = vec![entry("failover"), entry("real-ledger-lost")];
+        let suite = ScenarioArgs {
+            all: true,
+            ..args(true)
+        };
+        let left = playable(entries, &suite).expect("a suite leaves it out");
+        let left: Vec<&str> = left.iter().map(|entry| entry.scenario().name()).collect();
+        assert_eq!(left, ["failover"]);
+    }
+
+    #[test]
+    fn what_plays_on_machines_only_is_refused_on_the_simulation_when_it_was_asked_for_by_name() {
+        let named = ScenarioArgs {
+            scenarios: vec!["real-ledger-lost".into()],
+            ..args(true)
+        };
+        let refused = playable(vec![entry("real-ledger-lost")], &named).expect_err("it cannot be simulated");
+        assert_eq!(
+            refused.0,
+            "error: these play on real machines only: real-ledger-lost\nhelp: leave out --fake\n"
+        );
     }
 
     #[test]

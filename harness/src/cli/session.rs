@@ -1,14 +1,16 @@
 //! Launches each cluster, plays its scenarios one after the other, judges the records, writes the reports.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
+use super::interrupt::interrupted;
 use super::library::{Entry, Unusable};
 use super::terminal::{self, Ended, Teller};
 use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, launch};
@@ -22,6 +24,9 @@ use crate::scenario::defect::Defect;
 
 /// The record's file in a scenario's folder.
 const EVENTS: &str = "events.jsonl";
+
+/// Why a scenario was not played.
+const NO_CLUSTER: &str = "no cluster came up";
 
 /// How long a cluster gets to become healthy between two scenarios, before it is stretched.
 const RECOVERY: Duration = Duration::from_secs(120);
@@ -48,6 +53,8 @@ pub struct Options {
     pub report: PathBuf,
     /// Boot from the images.
     pub cold: bool,
+    /// How many scenarios play side by side, each on a copy of its own.
+    pub jobs: usize,
     /// Leave the last cluster running until Ctrl-C.
     pub keep: bool,
     /// Beginning of all run ids of this call.
@@ -75,6 +82,7 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
     }
     let mut all = Vec::new();
     let mut exit = Exit::Holds;
+    let planned: Vec<Entry> = groups.iter().flat_map(|group| group.entries.clone()).collect();
     let last = groups.len().saturating_sub(1);
     for (number, group) in groups.into_iter().enumerate() {
         let runtime = match runtime(group.fake) {
@@ -84,12 +92,12 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
                 return Ok(Exit::Environment);
             }
         };
-        let mut session = Session {
+        let session = Session {
             options,
             group,
             keep: options.keep && number == last,
             number,
-            ended: Vec::new(),
+            ended: Mutex::default(),
         };
         let ended = runtime.block_on(async {
             tokio::select! {
@@ -100,7 +108,7 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
         // Tasks that still run hold the machines; they end here.
         runtime.shutdown_timeout(Duration::from_secs(10));
         exit = exit.worst(ended);
-        all.append(&mut session.ended);
+        all.extend(session.into_ended());
         if exit == Exit::Interrupted {
             eprintln!(
                 "interrupted: every machine has ended; what was recorded lies in {}",
@@ -109,6 +117,13 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
             break;
         }
     }
+    let known: Vec<String> = all.iter().map(|ended| ended.name().to_owned()).collect();
+    let unplayed = planned.iter().map(Entry::scenario);
+    all.extend(
+        unplayed
+            .filter(|scenario| !known.iter().any(|name| name == scenario.name()))
+            .map(|scenario| Ended::not_played(scenario, "interrupted")),
+    );
     if let Err(error) = write_all(&all, &options.report) {
         eprintln!("error: {error}");
         exit = exit.worst(Exit::Environment);
@@ -134,35 +149,42 @@ fn runtime(fake: bool) -> std::io::Result<Runtime> {
     }
 }
 
-/// Ends when somebody wants the program to end.
-async fn interrupted() {
-    let ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let ended = ends.into_iter().flatten().map(|mut end| {
-        Box::pin(async move {
-            end.recv().await;
-        })
-    });
-    let ended: Vec<_> = ended.collect();
-    if ended.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    futures::future::select_all(ended).await;
-}
-
 /// One cluster and its scenarios.
 struct Session<'a> {
     options: &'a Options,
     group: Group,
     keep: bool,
     number: usize,
-    ended: Vec<Ended>,
+    /// What has become of the scenarios so far, by their places in the group: an interruption loses none of it.
+    ended: Mutex<BTreeMap<usize, Ended>>,
 }
 
 impl Session<'_> {
-    async fn play(&mut self) -> Exit {
+    fn note(&self, index: usize, ended: Ended) {
+        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(index, ended);
+    }
+
+    fn into_ended(self) -> impl Iterator<Item = Ended> {
+        self.ended
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into_values()
+    }
+
+    async fn play(&self) -> Exit {
+        if self.options.cold || self.group.fake {
+            self.play_on_one().await
+        } else {
+            self.play_on_copies().await
+        }
+    }
+
+    /// One booted cluster serves all scenarios, one after the other.
+    async fn play_on_one(&self) -> Exit {
         let mut fleet: Option<Arc<dyn Fleet>> = None;
         let mut relaunched = false;
-        let entries = self.group.entries.clone();
+        let entries = &self.group.entries;
         for (index, entry) in entries.iter().enumerate() {
             if let Some(running) = fleet.take_if(|_| index > 0) {
                 match recovered(running.as_ref()).await {
@@ -175,38 +197,86 @@ impl Session<'_> {
                     Err(ailments) => {
                         eprintln!("the cluster does not recover again: {ailments}");
                         running.shut_down().await;
-                        return self.give_up(&entries[index..], &ailments);
+                        let why = format!("the cluster did not recover: {ailments}");
+                        self.none_of(index, &why);
+                        return Exit::Fails;
                     }
                 }
             }
             let fresh = fleet.is_none();
             let running = match fleet.take() {
                 Some(running) => running,
-                None => match self.launch().await {
+                None => match self.launch(&self.group_name()).await {
                     Ok(launched) => launched,
-                    Err(error) => return self.not_launched(&entries[index..], &error),
+                    Err(error) => {
+                        eprintln!("error: {error}");
+                        self.none_of(index, NO_CLUSTER);
+                        return exit_of_launch(&error);
+                    }
                 },
             };
-            let ended = self.play_one(&running, entry, index, fresh).await;
-            self.ended.push(ended);
+            self.note(index, self.play_one(&running, entry, index, fresh).await);
             fleet = Some(running);
         }
         if let Some(fleet) = fleet {
-            if self.keep {
-                eprintln!("the cluster keeps running; Ctrl-C ends it");
-                std::future::pending::<()>().await;
-            }
-            fleet.shut_down().await;
+            self.leave(fleet).await;
         }
         Exit::Holds
     }
 
-    async fn launch(&self) -> Result<Arc<dyn Fleet>, LaunchError> {
+    /// Each scenario has a copy of the restored cluster to itself, so several may play side by side. Once a cluster does
+    /// not come up, no further scenario is begun.
+    async fn play_on_copies(&self) -> Exit {
+        let entries = &self.group.entries;
+        let last = entries.len().saturating_sub(1);
+        let failed: OnceLock<Exit> = OnceLock::new();
+        let plays = stream::iter(entries.iter().enumerate()).map(|(index, entry)| {
+            let failed = &failed;
+            async move {
+                if failed.get().is_some() {
+                    return self.note(index, Ended::not_played(entry.scenario(), NO_CLUSTER));
+                }
+                let fleet = match self.launch(entry.scenario().name()).await {
+                    Ok(fleet) => fleet,
+                    Err(error) => {
+                        eprintln!("error: {error}");
+                        failed.get_or_init(|| exit_of_launch(&error));
+                        return self.note(index, Ended::not_played(entry.scenario(), NO_CLUSTER));
+                    }
+                };
+                self.note(index, self.play_one(&fleet, entry, index, true).await);
+                if index == last {
+                    self.leave(fleet).await;
+                } else {
+                    fleet.shut_down().await;
+                }
+            }
+        });
+        plays.buffer_unordered(self.options.jobs.max(1)).collect::<()>().await;
+        failed.get().copied().unwrap_or(Exit::Holds)
+    }
+
+    /// Ends a cluster, or lets it run until Ctrl-C when that was asked for.
+    async fn leave(&self, fleet: Arc<dyn Fleet>) {
+        if self.keep {
+            eprintln!("the cluster keeps running; Ctrl-C ends it");
+            std::future::pending::<()>().await;
+        }
+        fleet.shut_down().await;
+    }
+
+    fn group_name(&self) -> String {
+        format!("cluster-{}", self.number + 1)
+    }
+
+    /// Launches a cluster; should it not come up, its consoles and journals lie in this folder of the report.
+    async fn launch(&self, folder: &str) -> Result<Arc<dyn Fleet>, LaunchError> {
         let request = LaunchRequest {
             cluster: self.group.cluster.clone(),
             seed: self.options.seed,
-            report: self.options.report.join(format!("cluster-{}", self.number + 1)),
+            report: self.options.report.join("launch").join(folder),
             cold: self.options.cold,
+            warm_up: true,
             fake: self.group.fake,
             defect: self.group.defect,
         };
@@ -220,7 +290,7 @@ impl Session<'_> {
             Ok(recorder) => recorder,
             Err(cause) => return Ended::not_played(scenario, cause),
         };
-        let teller = Arc::new(Teller::new(scenario, self.group.fake));
+        let teller = Arc::new(Teller::new(scenario, self.group.fake, self.options.jobs > 1));
         let settings = Settings {
             seed: self.options.seed,
             run_id: format!("{}x{}x{index}", self.options.mark, self.number),
@@ -242,28 +312,20 @@ impl Session<'_> {
         Ended::Judged(Box::new(report))
     }
 
-    fn not_launched(&mut self, entries: &[Entry], error: &LaunchError) -> Exit {
-        eprintln!("error: {error}");
-        self.ended.extend(
-            entries
-                .iter()
-                .map(|entry| Ended::not_played(entry.scenario(), "no cluster came up")),
-        );
-        match error {
-            LaunchError::Input(_) => Exit::Input,
-            LaunchError::Environment { .. } => Exit::Environment,
-            LaunchError::Cluster(_) => Exit::Fails,
+    /// The scenarios from this place on are not played.
+    fn none_of(&self, from: usize, why: &str) {
+        for (index, entry) in self.group.entries.iter().enumerate().skip(from) {
+            self.note(index, Ended::not_played(entry.scenario(), why));
         }
     }
+}
 
-    fn give_up(&mut self, entries: &[Entry], ailments: &str) -> Exit {
-        let why = format!("the cluster did not recover: {ailments}");
-        self.ended.extend(
-            entries
-                .iter()
-                .map(|entry| Ended::not_played(entry.scenario(), why.as_str())),
-        );
-        Exit::Fails
+/// The exit status of a launch that failed.
+pub(super) fn exit_of_launch(error: &LaunchError) -> Exit {
+    match error {
+        LaunchError::Input(_) => Exit::Input,
+        LaunchError::Environment { .. } => Exit::Environment,
+        LaunchError::Cluster(_) => Exit::Fails,
     }
 }
 

@@ -44,12 +44,15 @@ pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
     live: bool,
     fake: bool,
+    /// Before each line, when several scenarios play side by side.
+    prefix: String,
     titles: Mutex<(usize, String)>,
 }
 
 impl Teller {
-    /// A teller for one scenario, whose name and summary it says first.
-    pub fn new(scenario: &Scenario, fake: bool) -> Teller {
+    /// A teller for one scenario, whose name and summary it says first. With others beside it (`beside`) each line bears
+    /// the scenario's name, and none is ever drawn anew.
+    pub fn new(scenario: &Scenario, fake: bool, beside: bool) -> Teller {
         let planted = match (&scenario.head.must_fail, scenario.defect()) {
             (Some(must_fail), Some(defect)) => {
                 format!(
@@ -70,7 +73,12 @@ impl Teller {
         Teller {
             bar: Mutex::default(),
             fake,
-            live: std::io::stderr().is_terminal() && !fake,
+            prefix: if beside {
+                format!("{}: ", scenario.name())
+            } else {
+                String::new()
+            },
+            live: std::io::stderr().is_terminal() && !fake && !beside,
             titles: Mutex::default(),
         }
     }
@@ -105,7 +113,8 @@ impl Observer for Teller {
         };
         let took = readable(micros(took));
         eprintln!(
-            "{} {:>2}/{total} {title}: {detail} ({took})",
+            "{}{} {:>2}/{total} {title}: {detail} ({took})",
+            self.prefix,
             sign.for_stderr(),
             step + 1
         );
@@ -120,7 +129,7 @@ impl Observer for Teller {
     fn note(&self, text: &str) {
         match self.bar().as_ref() {
             Some(bar) => bar.println(format!("• {text}")),
-            None => eprintln!("• {text}"),
+            None => eprintln!("{}• {text}", self.prefix),
         }
     }
 }
@@ -145,6 +154,14 @@ impl Ended {
         Ended::NotPlayed {
             name: scenario.name().to_owned(),
             why: why.into(),
+        }
+    }
+
+    /// The scenario's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Ended::Judged(report) => &report.scenario,
+            Ended::NotPlayed { name, .. } => name,
         }
     }
 

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use generator::spec::Cluster;
+use generator::check::{Finding, check};
+use generator::diag::{Severity, render};
+use generator::spec::{Cluster, Loaded};
 
 use super::Fleet;
 use super::fake::FakeFleet;
-use super::qemu::bring_up;
+use super::qemu::{QemuFleet, bring_up};
 use crate::progress::Progress;
 use crate::scenario::defect::Defect;
 
@@ -21,15 +23,31 @@ pub struct ClusterFile {
 }
 
 impl ClusterFile {
-    /// The description as types.
+    /// The description as types. One with errors is refused as `generator render` refuses it: its files would never reach
+    /// production, so there is nothing to test.
     ///
     /// # Errors
     /// The text that tells what is wrong and where.
     pub fn read(&self) -> Result<Cluster, String> {
-        let parsed = generator::diag::parse::<Cluster>(&self.text);
-        parsed
-            .map(|(cluster, _)| cluster)
-            .map_err(|problems| generator::diag::render(&problems, &self.origin, &self.text, false))
+        let loaded = self.load()?;
+        let mut errors = check(&loaded);
+        errors.retain(|finding| finding.severity == Severity::Error);
+        if errors.is_empty() {
+            return Ok(loaded.cluster);
+        }
+        Err(render(&errors, &self.origin, &self.text, false))
+    }
+
+    /// How many warnings an expert would have.
+    fn warnings(&self) -> usize {
+        self.load().map_or(0, |loaded| {
+            let warns = |finding: &&Finding| finding.severity == Severity::Warning;
+            check(&loaded).iter().filter(warns).count()
+        })
+    }
+
+    fn load(&self) -> Result<Loaded, String> {
+        Cluster::parse(&self.origin, &self.text).map_err(|error| error.to_string())
     }
 }
 
@@ -44,6 +62,8 @@ pub struct LaunchRequest {
     pub report: PathBuf,
     /// Boot from the images even when a faster way is at hand.
     pub cold: bool,
+    /// Under emulation, log in once on every mail node before anything else: see the fleet's warm-up.
+    pub warm_up: bool,
     /// Play on the simulation instead of machines.
     pub fake: bool,
     /// What the simulation gets wrong on purpose. Real machines refuse it.
@@ -70,6 +90,9 @@ pub enum LaunchError {
 }
 
 /// Launches a cluster and waits until it is healthy. `progress` hears of whatever takes time.
+///
+/// # Errors
+/// [`LaunchError`].
 pub async fn launch(request: &LaunchRequest, progress: &Progress) -> Result<Arc<dyn Fleet>, LaunchError> {
     let cluster = request.cluster.read().map_err(LaunchError::Input)?;
     if request.fake {
@@ -84,5 +107,26 @@ pub async fn launch(request: &LaunchRequest, progress: &Progress) -> Result<Arc<
             request.seed,
         )));
     }
-    bring_up(&cluster, request, progress).await
+    Ok(Arc::new(machines(&cluster, request, progress).await?))
+}
+
+/// As [`launch`], on machines.
+///
+/// # Errors
+/// As [`launch`].
+pub async fn launch_machines(request: &LaunchRequest, progress: &Progress) -> Result<QemuFleet, LaunchError> {
+    let cluster = request.cluster.read().map_err(LaunchError::Input)?;
+    machines(&cluster, request, progress).await
+}
+
+async fn machines(cluster: &Cluster, request: &LaunchRequest, progress: &Progress) -> Result<QemuFleet, LaunchError> {
+    let warnings = request.cluster.warnings();
+    if warnings > 0 {
+        let origin = &request.cluster.origin;
+        progress.note(
+            &cluster.cluster.name,
+            &format!("`generator check {origin}` has warnings: {warnings}"),
+        );
+    }
+    bring_up(cluster, request, progress).await
 }

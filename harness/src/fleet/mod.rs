@@ -15,7 +15,7 @@ use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
 use crate::report::Facts;
 
-pub use self::launch::{ClusterFile, LaunchError, LaunchRequest, launch};
+pub use self::launch::{ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
 pub use generator::spec::Role;
 
 /// What a scenario needs to know of the cluster.
@@ -130,7 +130,7 @@ pub enum Door {
 }
 
 /// Output of a command on a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ExecOutput {
     /// Exit status; 128 + signal number when killed.
     pub status: i32,

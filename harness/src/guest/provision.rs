@@ -67,6 +67,8 @@ impl NetworkPlan {
 pub async fn provision(agent: &Agent, plan: &NetworkPlan, limit: Duration) -> Result<(), GuestError> {
     let start = Instant::now();
     // A link to a resolver of the image's own would be written through; the plan's file takes its place.
+    // The network service may be starting by itself and have looked for files just before this one was there: whether it
+    // was running, starting or stopped, it is running after `start`, and reads the file at `reload`.
     let script = r#"
         hostname "$1"
         printf '%s\n' "$1" >/etc/hostname
@@ -76,11 +78,8 @@ pub async fn provision(agent: &Agent, plan: &NetworkPlan, limit: Duration) -> Re
         rm -f /etc/resolv.conf
         printf '%s' "$4" >/etc/resolv.conf
         systemctl is-enabled --quiet systemd-networkd || systemctl enable --quiet systemd-networkd
-        if systemctl is-active --quiet systemd-networkd; then
-            networkctl reload
-        else
-            systemctl start systemd-networkd
-        fi"#;
+        systemctl start systemd-networkd
+        networkctl reload"#;
     let (network, resolver) = (plan.network_file(), plan.resolv_conf());
     let args = [plan.hostname.as_str(), NETWORK_FILE, &network, &resolver];
     agent.script("setting name and address", script, &args, limit).await?;

@@ -107,11 +107,19 @@ pub async fn ensure_all(store: &Store, roles: &[ImageRole], progress: &Progress)
 /// # Errors
 /// When qemu-img fails.
 pub async fn overlay(qemu: &Qemu, image: &Image, path: &Path) -> Result<(), ToolError> {
+    overlay_on(qemu, &image.disk, "raw", path).await
+}
+
+/// Makes a thin writable disk on top of another one of this format, which must not change any more.
+///
+/// # Errors
+/// When qemu-img fails.
+pub async fn overlay_on(qemu: &Qemu, base: &Path, format: &str, path: &Path) -> Result<(), ToolError> {
     const DEADLINE: Duration = Duration::from_secs(60);
     let mut command = qemu.img.command();
     command
-        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
-        .arg(&image.disk)
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+        .arg(base)
         .arg(path);
     run(&format!("make the disk {}", path.display()), command, DEADLINE)
         .await

@@ -17,14 +17,28 @@ use crate::scenario::plan::CLOSING;
 /// After one closing step failed, the others only look: waiting would not help any more.
 const SHORT: u64 = 30;
 
-/// Closes a run and says whether the cluster is healthy at its end. `first` is the position of the first closing step.
-pub(super) async fn close(stage: &mut Stage, first: usize, mut traffic: Tasks, stop: &CancellationToken) -> bool {
+/// How often over a promised time to converge may pass before the wait for it ends: by then the promise is broken for
+/// certain, and how far it was missed is known well enough.
+const BROKEN_FOR_CERTAIN: u32 = 5;
+
+/// Closes a run and says whether the cluster is healthy at its end. `first` is the position of the first closing step,
+/// `promised` the time in which the databases must converge.
+pub(super) async fn close(
+    stage: &mut Stage,
+    first: usize,
+    promised: Option<Duration>,
+    mut traffic: Tasks,
+    stop: &CancellationToken,
+) -> bool {
     let mut hopeless = false;
     let mut healthy = false;
     let mut quiet_since = Instant::now();
     for (number, (kind, title, seconds)) in CLOSING.iter().enumerate() {
         let seconds = if hopeless { SHORT.min(*seconds) } else { *seconds };
-        let within = stage.run.stretch(Duration::from_secs(seconds));
+        let mut within = stage.run.stretch(Duration::from_secs(seconds));
+        if let Some(promised) = promised.filter(|_| *kind == "final-convergence") {
+            within = within.min(promised * BROKEN_FOR_CERTAIN);
+        }
         stage.begin(first + number, kind, title);
         let began = Instant::now();
         let until = began + within;

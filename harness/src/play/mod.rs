@@ -107,7 +107,8 @@ pub async fn play(
             break;
         }
     }
-    let healthy = closing::close(&mut stage, scenario.steps.len(), traffic, &stop).await;
+    let promised = scenario.head.budget.converge.map(Into::into);
+    let healthy = closing::close(&mut stage, scenario.steps.len(), promised, traffic, &stop).await;
     run.recorder.record(What::End);
     Played {
         steps: stage.played,

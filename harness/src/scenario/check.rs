@@ -22,7 +22,7 @@ pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
     check_budgets(scenario, spans, &mut problems);
     match_heals(scenario, spans, &mut problems);
     if let Some(must_fail) = &scenario.head.must_fail
-        && must_fail.fleet == Stage::Real
+        && must_fail.fleet != Stage::Fake
         && must_fail.defect.is_some()
     {
         let found = problem(

@@ -69,8 +69,10 @@ pub enum Stage {
     /// On the simulation; only it can carry a defect.
     #[default]
     Fake,
-    /// On real machines.
+    /// On real machines, or on the simulation when that is asked for.
     Real,
+    /// On real machines only: the steps plant something there that the simulation does not have.
+    Machines,
 }
 
 /// One step.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::spec::{Accelerator, MachineSpec, Memory};
+use super::spec::{Accelerator, MachineSpec, Memory, Start};
 
 /// The name of the agent's port in QEMU's events.
 pub const AGENT_PORT: &str = "agent-port";
@@ -22,6 +22,8 @@ pub fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         network(spec),
         agent(spec),
         control(spec),
+        generation(),
+        life(spec),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -56,6 +58,11 @@ fn memory(spec: &MachineSpec) -> Vec<OsString> {
         Memory::Private => OsString::from(format!("memory-backend-ram,id=ram,size={size}")),
         Memory::Shared(file) => option(
             &format!("memory-backend-file,id=ram,size={size},share=on,mem-path="),
+            file,
+            "",
+        ),
+        Memory::Fork(file) => option(
+            &format!("memory-backend-file,id=ram,size={size},share=off,mem-path="),
             file,
             "",
         ),
@@ -133,6 +140,20 @@ fn control(spec: &MachineSpec) -> Vec<OsString> {
     ]
 }
 
+/// Tells the guest that it is a copy (ACPI VM generation ID): its kernel then draws new randomness, which two machines
+/// restored from one state would share otherwise.
+fn generation() -> Vec<OsString> {
+    words(["-device", "vmgenid,guid=auto"])
+}
+
+/// A machine that is restored waits for its state, and then for the word to go on, so that all start together.
+fn life(spec: &MachineSpec) -> Vec<OsString> {
+    match spec.start {
+        Start::Boot => Vec::new(),
+        Start::Restore(_) => words(["-S", "-incoming", "defer"]),
+    }
+}
+
 fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
     words.map(OsString::from).to_vec()
 }
@@ -159,6 +180,7 @@ mod tests {
             disk: "/run/disks/mail1.qcow2".into(),
             memory_mib: 1024,
             memory: Memory::Private,
+            start: Start::Boot,
             cpus: 1,
             mac: "52:54:00:00:00:0a".to_owned(),
             network: "/tmp/mch-x/switch".into(),
@@ -199,6 +221,18 @@ mod tests {
             ..spec()
         };
         assert!(shown(&spec).contains("memory-backend-file,id=ram,size=1024M,share=on,mem-path=/restore/mail1.ram"));
+    }
+
+    #[test]
+    fn a_restored_machine_waits_for_its_state_and_writes_into_its_own_memory() {
+        let spec = MachineSpec {
+            memory: Memory::Fork("/restore/mail1.ram".into()),
+            start: Start::Restore("/restore/mail1.state".into()),
+            ..spec()
+        };
+        let shown = shown(&spec);
+        assert!(shown.contains("size=1024M,share=off,mem-path=/restore/mail1.ram"));
+        assert!(shown.ends_with("-S\n-incoming defer"));
     }
 
     #[test]

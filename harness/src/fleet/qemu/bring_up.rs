@@ -1,29 +1,21 @@
 //! From a description to a healthy cluster of machines: tools, images, network, boot, install, health.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use generator::render::render;
-use generator::secrets::Secrets;
 use generator::spec::{Cluster, Role};
 use tokio::time::Instant;
 
-use super::address::Addresses;
 use super::cluster::{QemuFleet, error};
-use super::{Accelerator, BootLimits, MachineSpec, Memory, Node, RunDir, Timing, boot_all};
+use super::plan::{Net, Plan, Stages, cores, environment};
+use super::{Memory, Start, boot_all, restore};
 use crate::fleet::{Fleet, FleetError, LaunchError, LaunchRequest};
-use crate::guest::{NetworkPlan, install_bundle, provision};
-use crate::image::{self, Definitions, Image, ImageRole, Store};
-use crate::lan::zones::Zones;
-use crate::lan::{Lan, LanConfig};
-use crate::probe::{sql, tls};
+use crate::guest::{install_bundle, provision};
+use crate::image;
+use crate::probe::sql;
 use crate::progress::Progress;
-use crate::report::Facts;
-use crate::switch::Switch;
-use crate::tools::{self, Kind, Qemu, ToolError};
+use crate::restore::{disk_file, memory_file};
 
 /// Limits for one node with hardware virtualisation; stretched under emulation and when nodes share processors.
 const PROVISION: Duration = Duration::from_secs(20);
@@ -33,7 +25,7 @@ const HEALTH: Duration = Duration::from_secs(60);
 /// Pause between two looks at the cluster's health.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Boots, installs and waits for health.
+/// Brings the cluster up: from its restore point, which is made first if there is none, or (`request.cold`) by booting.
 ///
 /// # Errors
 /// [`LaunchError`]: the description, the environment, or a cluster that does not come up.
@@ -41,52 +33,46 @@ pub async fn bring_up(
     cluster: &Cluster,
     request: &LaunchRequest,
     progress: &Progress,
-) -> Result<Arc<dyn Fleet>, LaunchError> {
-    let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", request.cluster.origin));
-    let secrets = Secrets::from_seed(cluster, request.seed).map_err(|e| bad(e.to_string()))?;
-    let bundle = render(cluster, &secrets).map_err(|e| bad(e.to_string()))?;
-    let addresses = Addresses::plan(cluster).ok_or_else(|| bad("the subnet has no room for a test client".into()))?;
-
+) -> Result<QemuFleet, LaunchError> {
     let mut stages = Stages::default();
-    let qemu = tools::qemu(progress).await.map_err(environment)?;
-    let accelerator = tools::accelerator(&qemu, progress).await.map_err(environment)?;
-    progress.note(
-        "accelerator",
-        &format!("{}: {}", accelerator.kind.as_str(), accelerator.reason),
-    );
-    stages.end("tools");
-    let images = images(cluster, progress).await?;
-    stages.end("image");
-
-    let run_dir = RunDir::create().map_err(|e| io("make a folder for the machines", &e))?;
-    let switch = Switch::new();
-    let mut specs = Vec::new();
-    for (index, node) in cluster.nodes.iter().enumerate() {
-        let image = &images[&node.role];
-        specs.push(machine(&qemu, accelerator.kind, image, &run_dir, &node.name, node.role, index).await?);
-        let socket = &specs[index].network;
-        switch
-            .attach_socket(&node.name, socket)
-            .map_err(|e| io("open a port of the switch", &e))?;
+    let plan = Plan::make(cluster, request, progress, &mut stages).await?;
+    if request.cold {
+        boot_and_install(&plan, &Place::Run, progress, &mut stages).await
+    } else {
+        restore::ensure(&plan, progress, &mut stages).await
     }
-    let lan = Lan::start(
-        switch.attach_local("harness"),
-        &LanConfig {
-            mac: [0x52, 0x54, 0, 0, 1, 0xfe],
-            addresses: vec![
-                (addresses.router, cluster.network.subnet.prefix_len()),
-                (addresses.inside, cluster.network.subnet.prefix_len()),
-                (addresses.sender, 32),
-                (addresses.client, 32),
-            ],
-        },
-    );
+}
 
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let slowness = accelerator.slowness;
-    let limits = BootLimits::new(slowness, specs.len(), cores);
+/// Where the machines' disks and memories lie.
+pub(super) enum Place {
+    /// With the run; gone with it.
+    Run,
+    /// In this folder, to be kept.
+    Folder(PathBuf),
+}
+
+/// Boots, installs and waits for health.
+pub(super) async fn boot_and_install(
+    plan: &Plan<'_>,
+    place: &Place,
+    progress: &Progress,
+    stages: &mut Stages,
+) -> Result<QemuFleet, LaunchError> {
+    let net = Net::open(plan)?;
+    let mut specs = Vec::new();
+    for node in &plan.cluster.nodes {
+        let (folder, memory) = match place {
+            Place::Run => (net.run_dir.path(), Memory::Private),
+            Place::Folder(folder) => (folder.as_path(), Memory::Shared(memory_file(folder, &node.name))),
+        };
+        let disk = disk_file(folder, &node.name);
+        image::overlay(&plan.qemu, &plan.images[&node.role], &disk)
+            .await
+            .map_err(environment)?;
+        specs.push(plan.machine(node, net.run_dir.path(), disk, memory, Start::Boot));
+    }
     let phase = progress.phase("boot", format!("{} machines", specs.len()));
-    let booted = boot_all(&specs, slowness, cores, &limits, &|name, stage| {
+    let booted = boot_all(&specs, plan.slowness(), cores(), &plan.limits(), &|name, stage| {
         phase.detail(&format!("{name}: {}", stage.words()));
     })
     .await
@@ -94,71 +80,38 @@ pub async fn bring_up(
     phase.done(format!("{} machines answer", specs.len()));
     stages.end("boot");
 
-    let mut nodes = BTreeMap::new();
-    for (machine, _) in booted {
-        let node = Node::adopt(machine, Timing { slowness, boot: limits })
-            .await
-            .map_err(not_up)?;
-        nodes.insert(node.name().to_owned(), Arc::new(node));
-    }
-    let mut fleet = QemuFleet {
-        topology: cluster.into(),
-        passwords: secrets.mailbox_passwords.clone(),
-        trusting: tls::trusting(&bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
-        opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,
-        nodes,
-        switch,
-        lan,
-        zones: Zones::parse(&bundle.zones),
-        addresses,
-        // Machines that share processors are slower still.
-        slowness: slowness * (cluster.nodes.len() as f64 / cores as f64).max(1.0),
-        facts: Facts {
-            fleet: "qemu".to_owned(),
-            accelerator: Some(crate::report::Accelerator {
-                name: accelerator.kind.as_str().to_owned(),
-                reason: accelerator.reason.clone(),
-            }),
-            versions: BTreeMap::from([("qemu".to_owned(), qemu.version.clone())]),
-            ..Facts::default()
-        },
-        _run_dir: run_dir,
-    };
-    let result = set_up(&fleet, cluster, &bundle, progress, &mut stages).await;
-    fleet.facts.timings = stages.ended;
+    let machines = booted.into_iter().map(|(machine, _)| machine).collect();
+    let mut fleet = plan.fleet(net, machines).await?;
+    let result = set_up(&fleet, plan, progress, stages).await;
+    fleet.facts.timings.clone_from(&stages.ended);
     if let Err(error) = result {
-        let kept = match fleet.collect(&request.report).await {
-            Ok(()) => format!("consoles and journals are in {}", request.report.display()),
-            Err(error) => format!("consoles and journals could not be kept: {error}"),
-        };
-        fleet.shut_down().await;
-        return Err(LaunchError::Cluster(format!("{error}\n{kept}")));
+        return Err(given_up(&fleet, plan, &error).await);
     }
-    Ok(Arc::new(fleet))
+    Ok(fleet)
+}
+
+/// Ends a cluster that did not come up, after its consoles and journals were kept.
+pub(super) async fn given_up(fleet: &QemuFleet, plan: &Plan<'_>, error: &FleetError) -> LaunchError {
+    let report = &plan.request.report;
+    let kept = match fleet.collect(report).await {
+        Ok(()) => format!("consoles and journals are in {}", report.display()),
+        Err(error) => format!("consoles and journals could not be kept: {error}"),
+    };
+    fleet.shut_down().await;
+    LaunchError::Cluster(format!("{error}\n{kept}"))
 }
 
 async fn set_up(
     fleet: &QemuFleet,
-    cluster: &Cluster,
-    bundle: &generator::bundle::Bundle,
+    plan: &Plan<'_>,
     progress: &Progress,
     stages: &mut Stages,
 ) -> Result<(), FleetError> {
-    try_join_all(cluster.nodes.iter().enumerate().map(|(index, node)| async move {
+    try_join_all(plan.cluster.nodes.iter().map(|node| async move {
         let agent = fleet.node(&node.name)?.agent();
-        let plan = NetworkPlan {
-            hostname: node.name.clone(),
-            mac: mac(index),
-            address: node.address,
-            prefix: cluster.network.subnet.prefix_len(),
-            gateway: cluster.network.router,
-            // Nobody answers there: the firewall's loopback rule makes look-ups fail at once instead of timing out.
-            dns: vec![std::net::Ipv4Addr::LOCALHOST],
-            domain: cluster.cluster.domain.clone(),
-        };
         let phase = progress.phase(&node.name, "install");
-        provision(&agent, &plan, fleet.stretch(PROVISION)).await?;
-        let archive = bundle.nodes[&node.name]
+        provision(&agent, &plan.network_of(node), fleet.stretch(PROVISION)).await?;
+        let archive = plan.bundle.nodes[&node.name]
             .tar_gz()
             .map_err(|e| error(&node.name, "pack the bundle", &e.to_string()))?;
         install_bundle(&agent, &archive, fleet.stretch(INSTALL), |_, line| phase.detail(line)).await?;
@@ -170,33 +123,11 @@ async fn set_up(
     wait_healthy(fleet, progress).await?;
     prepare_probe_tables(fleet).await?;
     stages.end("ready");
+    if plan.emulates() {
+        fleet.warm_up(progress).await;
+        stages.end("warm-up");
+    }
     Ok(())
-}
-
-/// How long each stage of a launch took.
-struct Stages {
-    began: Instant,
-    ended: Vec<crate::report::Timing>,
-}
-
-impl Default for Stages {
-    fn default() -> Stages {
-        Stages {
-            began: Instant::now(),
-            ended: Vec::new(),
-        }
-    }
-}
-
-impl Stages {
-    /// The stage under way ends here, and the next one begins.
-    fn end(&mut self, stage: &str) {
-        self.ended.push(crate::report::Timing {
-            stage: stage.to_owned(),
-            took: crate::record::micros(self.began.elapsed()),
-        });
-        self.began = Instant::now();
-    }
 }
 
 async fn wait_healthy(fleet: &QemuFleet, progress: &Progress) -> Result<(), FleetError> {
@@ -246,75 +177,4 @@ async fn prepare_probe_tables(fleet: &QemuFleet) -> Result<(), FleetError> {
         }
     }
     Ok(())
-}
-
-async fn images(cluster: &Cluster, progress: &Progress) -> Result<BTreeMap<Role, Image>, LaunchError> {
-    let mut roles: Vec<Role> = cluster.nodes.iter().map(|node| node.role).collect();
-    roles.sort();
-    roles.dedup();
-    let wanted: Vec<ImageRole> = roles.iter().map(|role| (*role).into()).collect();
-    let failed = |e: image::ImageError| LaunchError::Environment {
-        what: e.to_string(),
-        mend: "harness doctor   tells what is missing".into(),
-    };
-    let store = Store::open(Definitions::built_in(), false).await.map_err(failed)?;
-    let images = image::ensure_all(&store, &wanted, progress).await.map_err(failed)?;
-    Ok(roles.into_iter().zip(images).collect())
-}
-
-async fn machine(
-    qemu: &Qemu,
-    kind: Kind,
-    image: &Image,
-    run_dir: &RunDir,
-    name: &str,
-    role: Role,
-    index: usize,
-) -> Result<MachineSpec, LaunchError> {
-    let folder = run_dir.path().to_path_buf();
-    let disk = folder.join(format!("{name}.qcow2"));
-    image::overlay(qemu, image, &disk).await.map_err(environment)?;
-    let argv: Vec<OsString> = qemu.system.argv.clone();
-    Ok(MachineSpec {
-        name: name.to_owned(),
-        qemu: argv,
-        env: qemu.system.env.clone(),
-        accelerator: match kind {
-            Kind::Kvm => Accelerator::Kvm,
-            Kind::Tcg => Accelerator::Tcg,
-        },
-        kernel: image.kernel.clone(),
-        initrd: image.initrd.clone(),
-        command_line: image.command_line.clone(),
-        disk,
-        memory_mib: if role == Role::Mail { 1024 } else { 512 },
-        memory: Memory::Private,
-        cpus: 1,
-        mac: mac(index),
-        network: folder.join(format!("{name}.net")),
-        sockets: folder.clone(),
-        logs: folder,
-    })
-}
-
-fn mac(index: usize) -> String {
-    format!("52:54:00:00:00:{:02x}", index + 1)
-}
-
-fn not_up(error: FleetError) -> LaunchError {
-    LaunchError::Cluster(error.to_string())
-}
-
-fn environment(error: ToolError) -> LaunchError {
-    LaunchError::Environment {
-        what: error.to_string(),
-        mend: "harness doctor   tells what is missing".into(),
-    }
-}
-
-fn io(what: &str, error: &std::io::Error) -> LaunchError {
-    LaunchError::Environment {
-        what: format!("cannot {what}: {error}"),
-        mend: "see the reason above".into(),
-    }
 }

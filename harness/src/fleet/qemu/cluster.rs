@@ -25,6 +25,7 @@ use crate::probe::smtp::{MxHost, Sender, StartTls};
 use crate::probe::{imap, queue, smtp, sql, webmail};
 use crate::record::Outcome;
 use crate::report::Facts;
+use crate::restore::Point;
 use crate::switch::Switch;
 
 /// How long a question to a node through its guest agent may take with hardware virtualisation.
@@ -51,6 +52,8 @@ pub struct QemuFleet {
     pub(super) slowness: f64,
     /// What reports say of this cluster.
     pub(super) facts: Facts,
+    /// The restore point that it goes on from; it may not be removed meanwhile.
+    pub(super) point: Option<Point>,
     /// Sockets, disks and consoles; goes last, after the machines.
     pub(super) _run_dir: RunDir,
 }
@@ -84,12 +87,37 @@ impl QemuFleet {
     }
 
     /// Where webmail is: what its name stands for in the generated zone.
-    fn webmail_address(&self) -> Result<SocketAddrV4, FleetError> {
+    pub(super) fn webmail_address(&self) -> Result<SocketAddrV4, FleetError> {
         let host = &self.topology.webmail_host;
         let address = self.zones.address(host);
         let address =
             address.ok_or_else(|| error("cluster", &format!("look up {host}"), "the zone has no such name"))?;
         Ok(SocketAddrV4::new(address, 443))
+    }
+
+    /// Webmail as a browser finds it that this node served before, if one is named.
+    pub(super) fn webmail<'a>(&'a self, node: Option<&'a str>) -> Result<webmail::Site<'a>, FleetError> {
+        Ok(webmail::Site {
+            host: &self.topology.webmail_host,
+            address: self.webmail_address()?,
+            tls: self.trusting.clone(),
+            node,
+        })
+    }
+
+    /// A webmail log-in through the load balancer, by a browser that this node served before if one is named.
+    pub(super) async fn log_in(&self, user: &str, node: Option<&str>, deadline: Duration) -> Outcome {
+        let (site, password) = match (self.webmail(node), self.password(user)) {
+            (Ok(site), Ok(password)) => (site, password),
+            (Err(error), _) | (_, Err(error)) => {
+                return Outcome::Fail {
+                    reason: error.to_string(),
+                };
+            }
+        };
+        webmail::log_in(&self.lan, self.addresses.client, &site, user, password, deadline)
+            .await
+            .into()
     }
 
     async fn ask(&self, node: &str, what: &str, argv: &[String]) -> Result<String, FleetError> {
@@ -224,22 +252,7 @@ impl Fleet for QemuFleet {
     }
 
     async fn webmail_login(&self, user: &str, deadline: Duration) -> Outcome {
-        let (address, password) = match (self.webmail_address(), self.password(user)) {
-            (Ok(address), Ok(password)) => (address, password),
-            (Err(error), _) | (_, Err(error)) => {
-                return Outcome::Fail {
-                    reason: error.to_string(),
-                };
-            }
-        };
-        let site = webmail::Site {
-            host: &self.topology.webmail_host,
-            address,
-            tls: self.trusting.clone(),
-        };
-        webmail::log_in(&self.lan, self.addresses.client, &site, user, password, deadline)
-            .await
-            .into()
+        self.log_in(user, None, deadline).await
     }
 
     async fn imap_list(&self, node: &str, user: &str, deadline: Duration) -> Result<Vec<FoundMail>, FleetError> {

@@ -287,7 +287,11 @@ impl Machine {
         error
     }
 
-    async fn execute<C: qapi::qmp::QmpCommand>(&self, step: &str, command: &C) -> Result<C::Ok, MachineError> {
+    pub(super) async fn execute<C: qapi::qmp::QmpCommand>(
+        &self,
+        step: &str,
+        command: &C,
+    ) -> Result<C::Ok, MachineError> {
         let answer = self.or_end(step, self.qmp.execute(command, COMMAND_LIMIT)).await?;
         answer.map_err(|error| match error {
             WireError::Refused(reason) => self.error(step, format!("QEMU refused: {reason}")),

@@ -46,7 +46,7 @@ impl Node {
     pub async fn adopt(machine: Machine, timing: Timing) -> Result<Self, FleetError> {
         let boot_id = machine.agent().boot_id(timing.limit(10)).await?;
         Ok(Self {
-            spec: machine.spec().clone(),
+            spec: machine.spec().after_power_cut(),
             timing,
             machine: Mutex::new(Arc::new(machine)),
             boot_id: Mutex::new(boot_id),

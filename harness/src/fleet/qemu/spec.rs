@@ -26,6 +26,8 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Where the memory lies.
     pub memory: Memory,
+    /// How it comes to life.
+    pub start: Start,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Hardware address of its network card.
@@ -54,9 +56,30 @@ pub enum Memory {
     Private,
     /// In a file that is mapped shared, so that it can be kept beside the machine's saved state.
     Shared(PathBuf),
+    /// In a file that is mapped copy-on-write: what the machine writes stays its own, so that any number of machines can
+    /// use the file at once.
+    Fork(PathBuf),
+}
+
+/// How a machine comes to life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// It boots its kernel.
+    Boot,
+    /// It goes on where a saved one stopped: this file holds the state of its devices, [`Memory`] its memory.
+    Restore(PathBuf),
 }
 
 impl MachineSpec {
+    /// The same machine as it comes up after a power cut: from its disk, with empty memory.
+    pub fn after_power_cut(&self) -> MachineSpec {
+        MachineSpec {
+            memory: Memory::Private,
+            start: Start::Boot,
+            ..self.clone()
+        }
+    }
+
     /// The QMP socket.
     pub fn qmp_socket(&self) -> PathBuf {
         self.sockets.join(format!("{}.qmp", self.name))

@@ -19,6 +19,8 @@ use crate::probe::tls;
 /// The header in which the mail nodes' web servers name themselves.
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// The largest page that is read, bytes.
+/// The load balancer's cookie that names the node of a session.
+const NODE_COOKIE: &str = "NODE";
 const LARGEST_PAGE: usize = 8 << 20;
 
 /// An answer of the site.
@@ -67,7 +69,10 @@ impl Drop for Connection {
 
 impl<'a> Browser<'a> {
     pub(super) fn new(dial: &'a dyn Dial, from: Ipv4Addr, site: &'a Site<'a>, deadline: Deadline) -> Self {
-        let (jar, connection, served) = (CookieJar::new(), None, Vec::new());
+        let (mut jar, connection, served) = (CookieJar::new(), None, Vec::new());
+        if let Some(node) = site.node {
+            jar.add(Cookie::new(NODE_COOKIE, node.to_owned()));
+        }
         Self {
             dial,
             from,

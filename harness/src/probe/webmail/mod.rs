@@ -28,6 +28,9 @@ pub struct Site<'a> {
     pub address: SocketAddrV4,
     /// Trust in the cluster's authority, see [`super::tls::trusting`].
     pub tls: Arc<ClientConfig>,
+    /// The node that served this browser before: its cookie is sent along, so that the load balancer chooses that node as
+    /// long as it is up. A browser that was never here has none.
+    pub node: Option<&'a str>,
 }
 
 /// One request of a visit.

@@ -92,6 +92,7 @@ fn site(ca: &str) -> Site<'static> {
         host: "webmail.example.org",
         address: SocketAddrV4::new(LB.into(), 443),
         tls: tls::trusting(ca).unwrap(),
+        node: None,
     }
 }
 

@@ -1,0 +1,321 @@
+//! What is known of a cluster before its first machine starts: files, tools, images, addresses, and how each machine is
+//! made of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use generator::bundle::Bundle;
+use generator::render::render;
+use generator::secrets::Secrets;
+use generator::spec::{Cluster, Node as NodeSpec, Role};
+use tokio::time::Instant;
+
+use super::address::Addresses;
+use super::cluster::QemuFleet;
+use super::{Accelerator, BootLimits, Machine, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
+use crate::fleet::{LaunchError, LaunchRequest};
+use crate::guest::NetworkPlan;
+use crate::image::{self, Definitions, Image, ImageRole, Store};
+use crate::lan::zones::Zones;
+use crate::lan::{Lan, LanConfig};
+use crate::probe::tls;
+use crate::progress::Progress;
+use crate::report::Facts;
+use crate::restore::Ingredients;
+use crate::switch::Switch;
+use crate::tools::accelerator::Accelerator as Accelerated;
+use crate::tools::{self, Kind, Qemu, ToolError};
+
+/// The seed of a test cluster's secrets. It does not follow the seed of a run: that one is for traffic, and with other
+/// secrets every run would be another cluster, for which no restore point fits.
+const SECRETS: u64 = 1;
+
+/// Everything that a launch decides beforehand.
+pub(super) struct Plan<'a> {
+    pub cluster: &'a Cluster,
+    pub request: &'a LaunchRequest,
+    pub secrets: Secrets,
+    pub bundle: Bundle,
+    pub addresses: Addresses,
+    pub qemu: Qemu,
+    pub accelerator: Accelerated,
+    pub images: BTreeMap<Role, Image>,
+}
+
+/// The network of a cluster, before its machines: the switch with their ports, and the harness's own host on it.
+pub(super) struct Net {
+    pub run_dir: RunDir,
+    pub switch: Switch,
+    pub lan: Lan,
+}
+
+impl<'a> Plan<'a> {
+    /// Renders the files, and finds or fetches tools and images.
+    pub async fn make(
+        cluster: &'a Cluster,
+        request: &'a LaunchRequest,
+        progress: &Progress,
+        stages: &mut Stages,
+    ) -> Result<Plan<'a>, LaunchError> {
+        let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", request.cluster.origin));
+        let secrets = Secrets::from_seed(cluster, SECRETS).map_err(|e| bad(e.to_string()))?;
+        let bundle = render(cluster, &secrets).map_err(|e| bad(e.to_string()))?;
+        let addresses =
+            Addresses::plan(cluster).ok_or_else(|| bad("the subnet has no room for a test client".into()))?;
+        let qemu = tools::qemu(progress).await.map_err(environment)?;
+        let accelerator = tools::accelerator(&qemu, progress).await.map_err(environment)?;
+        progress.note(
+            "accelerator",
+            &format!("{}: {}", accelerator.kind.as_str(), accelerator.reason),
+        );
+        stages.end("tools");
+        let images = images(cluster, progress).await?;
+        stages.end("image");
+        Ok(Plan {
+            cluster,
+            request,
+            secrets,
+            bundle,
+            addresses,
+            qemu,
+            accelerator,
+            images,
+        })
+    }
+
+    /// How much slower one machine executes than with hardware virtualisation.
+    pub fn slowness(&self) -> f64 {
+        self.accelerator.slowness
+    }
+
+    /// Whether the guests' processors are emulated.
+    pub fn emulates(&self) -> bool {
+        self.accelerator.kind == Kind::Tcg
+    }
+
+    /// Limits of the stages of a boot.
+    pub fn limits(&self) -> BootLimits {
+        BootLimits::new(self.slowness(), self.cluster.nodes.len(), cores())
+    }
+
+    /// How a node is known on the network.
+    pub fn network_of(&self, node: &NodeSpec) -> NetworkPlan {
+        NetworkPlan {
+            hostname: node.name.clone(),
+            mac: self.mac(node),
+            address: node.address,
+            prefix: self.cluster.network.subnet.prefix_len(),
+            gateway: self.cluster.network.router,
+            // Nobody answers there: the firewall's loopback rule makes look-ups fail at once instead of timing out.
+            dns: vec![std::net::Ipv4Addr::LOCALHOST],
+            domain: self.cluster.cluster.domain.clone(),
+        }
+    }
+
+    /// The machine of a node, with sockets and logs in `folder`.
+    pub fn machine(&self, node: &NodeSpec, folder: &Path, disk: PathBuf, memory: Memory, start: Start) -> MachineSpec {
+        let image = &self.images[&node.role];
+        MachineSpec {
+            name: node.name.clone(),
+            qemu: self.qemu.system.argv.clone(),
+            env: self.qemu.system.env.clone(),
+            accelerator: match self.accelerator.kind {
+                Kind::Kvm => Accelerator::Kvm,
+                Kind::Tcg => Accelerator::Tcg,
+            },
+            kernel: image.kernel.clone(),
+            initrd: image.initrd.clone(),
+            command_line: image.command_line.clone(),
+            disk,
+            memory_mib: memory_mib(node.role),
+            memory,
+            start,
+            cpus: 1,
+            mac: self.mac(node),
+            network: network_socket(folder, &node.name),
+            sockets: folder.to_path_buf(),
+            logs: folder.to_path_buf(),
+        }
+    }
+
+    fn mac(&self, node: &NodeSpec) -> String {
+        let index = self.cluster.nodes.iter().position(|other| other.name == node.name);
+        format!("52:54:00:00:00:{:02x}", index.unwrap_or_default() + 1)
+    }
+
+    /// Size of a node's memory.
+    pub fn memory_bytes(&self, node: &NodeSpec) -> u64 {
+        u64::from(memory_mib(node.role)) << 20
+    }
+
+    /// What goes into the restore point of the configured cluster.
+    pub fn ingredients(&self) -> Ingredients {
+        let mut ingredients = Ingredients::of_layer("configured");
+        ingredients.add("qemu", format!("{} from {}", self.qemu.version, self.qemu.origin));
+        ingredients.add("accelerator", self.accelerator.kind.as_str());
+        if self.accelerator.kind == Kind::Kvm {
+            // The guests see the host's processor, and another one may not go on where this one stopped.
+            ingredients.add_hash("processor", processor());
+        }
+        for node in &self.cluster.nodes {
+            let name = &node.name;
+            ingredients.add(format!("image.{name}"), &self.images[&node.role].hash);
+            ingredients.add_hash(format!("machine.{name}"), self.shape(node));
+            ingredients.add_hash(format!("network.{name}"), format!("{:?}", self.network_of(node)));
+            let tree = &self.bundle.nodes[name];
+            ingredients.add_hash(format!("files.{name}"), format!("{:?}\n{}", tree.files, tree.install));
+        }
+        ingredients.add("databases", self.cluster.database.replicate.join(" "));
+        ingredients
+    }
+
+    /// How QEMU would be called for a node, without the folders of a run.
+    fn shape(&self, node: &NodeSpec) -> String {
+        let nowhere = Path::new("/");
+        let spec = self.machine(node, nowhere, nowhere.join("disk"), Memory::Private, Start::Boot);
+        format!("{:?}", args::arguments(&spec))
+    }
+
+    /// Machines on their network as a fleet whose health nobody has looked at yet.
+    pub async fn fleet(&self, net: Net, machines: Vec<Machine>) -> Result<QemuFleet, LaunchError> {
+        let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", self.request.cluster.origin));
+        let timing = Timing {
+            slowness: self.slowness(),
+            boot: self.limits(),
+        };
+        let adopted = try_join_all(machines.into_iter().map(|machine| Node::adopt(machine, timing)));
+        let nodes = adopted.await.map_err(|e| LaunchError::Cluster(e.to_string()))?;
+        Ok(QemuFleet {
+            topology: self.cluster.into(),
+            passwords: self.secrets.mailbox_passwords.clone(),
+            trusting: tls::trusting(&self.bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
+            opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,
+            nodes: nodes
+                .into_iter()
+                .map(|node| (node.name().to_owned(), Arc::new(node)))
+                .collect(),
+            switch: net.switch,
+            lan: net.lan,
+            zones: Zones::parse(&self.bundle.zones),
+            addresses: self.addresses,
+            // Machines that share processors are slower still.
+            slowness: self.slowness() * (self.cluster.nodes.len() as f64 / cores() as f64).max(1.0),
+            facts: Facts {
+                fleet: "qemu".to_owned(),
+                accelerator: Some(crate::report::Accelerator {
+                    name: self.accelerator.kind.as_str().to_owned(),
+                    reason: self.accelerator.reason.clone(),
+                }),
+                versions: BTreeMap::from([("qemu".to_owned(), self.qemu.version.clone())]),
+                ..Facts::default()
+            },
+            point: None,
+            _run_dir: net.run_dir,
+        })
+    }
+}
+
+impl Net {
+    /// Opens a port of the switch for each machine, and the harness's own.
+    pub fn open(plan: &Plan<'_>) -> Result<Net, LaunchError> {
+        let run_dir = RunDir::create().map_err(|e| io("make a folder for the machines", &e))?;
+        let switch = Switch::new();
+        for node in &plan.cluster.nodes {
+            let socket = network_socket(run_dir.path(), &node.name);
+            switch
+                .attach_socket(&node.name, &socket)
+                .map_err(|e| io("open a port of the switch", &e))?;
+        }
+        let prefix = plan.cluster.network.subnet.prefix_len();
+        let lan = Lan::start(
+            switch.attach_local("harness"),
+            &LanConfig {
+                mac: [0x52, 0x54, 0, 0, 1, 0xfe],
+                addresses: vec![
+                    (plan.addresses.router, prefix),
+                    (plan.addresses.inside, prefix),
+                    (plan.addresses.sender, 32),
+                    (plan.addresses.client, 32),
+                ],
+            },
+        );
+        Ok(Net { run_dir, switch, lan })
+    }
+}
+
+/// Where the switch waits for a machine.
+fn network_socket(folder: &Path, node: &str) -> PathBuf {
+    folder.join(format!("{node}.net"))
+}
+
+fn memory_mib(role: Role) -> u32 {
+    if role == Role::Mail { 1024 } else { 512 }
+}
+
+/// Processors of this host.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What the host's processors can do.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let of_interest = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
+    text.lines().filter(of_interest).take(2).collect()
+}
+
+async fn images(cluster: &Cluster, progress: &Progress) -> Result<BTreeMap<Role, Image>, LaunchError> {
+    let mut roles: Vec<Role> = cluster.nodes.iter().map(|node| node.role).collect();
+    roles.sort();
+    roles.dedup();
+    let wanted: Vec<ImageRole> = roles.iter().map(|role| (*role).into()).collect();
+    let failed = |e: image::ImageError| LaunchError::Environment {
+        what: e.to_string(),
+        mend: "harness doctor   tells what is missing".into(),
+    };
+    let store = Store::open(Definitions::built_in(), false).await.map_err(failed)?;
+    let images = image::ensure_all(&store, &wanted, progress).await.map_err(failed)?;
+    Ok(roles.into_iter().zip(images).collect())
+}
+
+pub(super) fn environment(error: ToolError) -> LaunchError {
+    LaunchError::Environment {
+        what: error.to_string(),
+        mend: "harness doctor   tells what is missing".into(),
+    }
+}
+
+pub(super) fn io(what: &str, error: &std::io::Error) -> LaunchError {
+    LaunchError::Environment {
+        what: format!("cannot {what}: {error}"),
+        mend: "see the reason above".into(),
+    }
+}
+
+/// How long each stage of a launch took.
+pub(super) struct Stages {
+    began: Instant,
+    pub ended: Vec<crate::report::Timing>,
+}
+
+impl Default for Stages {
+    fn default() -> Stages {
+        Stages {
+            began: Instant::now(),
+            ended: Vec::new(),
+        }
+    }
+}
+
+impl Stages {
+    /// The stage under way ends here, and the next one begins.
+    pub fn end(&mut self, stage: &str) {
+        self.ended.push(crate::report::Timing {
+            stage: stage.to_owned(),
+            took: crate::record::micros(self.began.elapsed()),
+        });
+        self.began = Instant::now();
+    }
+}
