@@ -60,6 +60,29 @@ impl NetworkPlan {
     }
 }
 
+/// Makes a copy of a running machine a machine of its own: its network card gets the hardware address `mac`, and the system
+/// a machine id (machine-id(5)) that no other copy has.
+///
+/// # Errors
+/// The deadline passed, the machine ended, or a command failed.
+pub async fn individualize(agent: &Agent, mac: &str, limit: Duration) -> Result<(), GuestError> {
+    // The journal is kept by machine id, and its keeper has to look again.
+    let script = r#"
+        set -e
+        for card in /sys/class/net/*; do
+            [ ! -e "$card/device" ] || ip link set dev "${card##*/}" address "$1"
+        done
+        tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+        if [ -e /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then
+            cp /etc/machine-id /var/lib/dbus/machine-id
+        fi
+        systemctl restart systemd-journald"#;
+    agent
+        .script("giving the copy an identity of its own", script, &[mac], limit)
+        .await?;
+    Ok(())
+}
+
 /// Gives a machine its name, address, gateway and name servers, and waits until the address is up. Safe to run again.
 ///
 /// # Errors

@@ -1,21 +1,23 @@
 //! From a description to a healthy cluster of machines: tools, images, network, boot, install, health.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use generator::spec::{Cluster, Role};
 use tokio::time::Instant;
 
+use super::base::{self, Bases};
 use super::cluster::{QemuFleet, error};
+use super::freeze::ASK;
 use super::plan::{Net, Plan, Stages, cores, environment};
-use super::{Memory, Start, boot_all, restore};
+use super::{Machine, Memory, Start, boot_all, restore};
 use crate::fleet::{Fleet, FleetError, LaunchError, LaunchRequest};
 use crate::guest::{install_bundle, provision};
 use crate::image;
 use crate::probe::sql;
 use crate::progress::Progress;
-use crate::restore::{disk_file, memory_file};
+use crate::restore::disk_file;
 
 /// Limits for one node with hardware virtualisation; stretched under emulation and when nodes share processors.
 const PROVISION: Duration = Duration::from_secs(20);
@@ -47,8 +49,8 @@ pub async fn bring_up(
 pub(super) enum Place {
     /// With the run; gone with it.
     Run,
-    /// In this folder, to be kept.
-    Folder(PathBuf),
+    /// In this folder, to be kept; they begin as copies of these machines.
+    Folder(PathBuf, Bases),
 }
 
 /// Boots, installs and waits for health.
@@ -59,35 +61,71 @@ pub(super) async fn boot_and_install(
     stages: &mut Stages,
 ) -> Result<QemuFleet, LaunchError> {
     let net = Net::open(plan)?;
-    let mut specs = Vec::new();
-    for node in &plan.cluster.nodes {
-        let (folder, memory) = match place {
-            Place::Run => (net.run_dir.path(), Memory::Private),
-            Place::Folder(folder) => (folder.as_path(), Memory::Shared(memory_file(folder, &node.name))),
-        };
-        let disk = disk_file(folder, &node.name);
-        image::overlay(&plan.qemu, &plan.images[&node.role], &disk)
-            .await
-            .map_err(environment)?;
-        specs.push(plan.machine(node, net.run_dir.path(), disk, memory, Start::Boot));
+    let machines = match place {
+        Place::Run => boot_here(plan, &net, progress).await?,
+        Place::Folder(folder, bases) => from_bases(plan, &net, folder, bases, progress).await?,
+    };
+    let mut fleet = plan.fleet(net, machines).await?;
+    if let Place::Folder(_, bases) = place {
+        let limit = fleet.stretch(ASK);
+        let become_nodes = plan.cluster.nodes.iter().map(|node| {
+            let fleet = &fleet;
+            async move { base::become_node(fleet.node(&node.name)?, &bases[&node.role], &plan.mac(node), limit).await }
+        });
+        if let Err(error) = try_join_all(become_nodes).await {
+            return Err(given_up(&fleet, plan, &error).await);
+        }
     }
-    let phase = progress.phase("boot", format!("{} machines", specs.len()));
-    let booted = boot_all(&specs, plan.slowness(), cores(), &plan.limits(), &|name, stage| {
-        phase.detail(&format!("{name}: {}", stage.words()));
-    })
-    .await
-    .map_err(|e| LaunchError::Cluster(e.to_string()))?;
-    phase.done(format!("{} machines answer", specs.len()));
     stages.end("boot");
 
-    let machines = booted.into_iter().map(|(machine, _)| machine).collect();
-    let mut fleet = plan.fleet(net, machines).await?;
     let result = set_up(&fleet, plan, progress, stages).await;
     fleet.facts.timings.clone_from(&stages.ended);
     if let Err(error) = result {
         return Err(given_up(&fleet, plan, &error).await);
     }
     Ok(fleet)
+}
+
+/// Boots every machine from its image.
+async fn boot_here(plan: &Plan<'_>, net: &Net, progress: &Progress) -> Result<Vec<Machine>, LaunchError> {
+    let folder = net.run_dir.path();
+    let mut specs = Vec::new();
+    for node in &plan.cluster.nodes {
+        let disk = disk_file(folder, &node.name);
+        image::overlay(&plan.qemu, &plan.images[&node.role], &disk)
+            .await
+            .map_err(environment)?;
+        specs.push(plan.machine(node, folder, disk, Memory::Private, Start::Boot));
+    }
+    let phase = progress.phase("boot", format!("{} machines", specs.len()));
+    let booted = boot_all(&specs, plan.slowness(), cores(), &plan.limits(), &|name, stage| {
+        phase.detail(&format!("{name}: {}", stage.words()));
+    })
+    .await
+    .map_err(|e| LaunchError::Cluster(FleetError::from(e).to_string()))?;
+    phase.done(format!("{} machines answer", specs.len()));
+    Ok(booted.into_iter().map(|(machine, _)| machine).collect())
+}
+
+/// Starts every machine as a copy of its role's base, and lets all go on together.
+async fn from_bases(
+    plan: &Plan<'_>,
+    net: &Net,
+    folder: &Path,
+    bases: &Bases,
+    progress: &Progress,
+) -> Result<Vec<Machine>, LaunchError> {
+    let nodes = &plan.cluster.nodes;
+    let phase = progress.phase("base", format!("{} machines from their roles' bases", nodes.len()));
+    let starts = nodes
+        .iter()
+        .map(|node| base::start(plan, &bases[&node.role], node, net.run_dir.path(), folder));
+    let machines = try_join_all(starts).await?;
+    try_join_all(machines.iter().map(Machine::cont))
+        .await
+        .map_err(restore::not_restored)?;
+    phase.done("");
+    Ok(machines)
 }
 
 /// Ends a cluster that did not come up, after its consoles and journals were kept.

@@ -4,12 +4,14 @@
 mod address;
 mod ailment;
 pub mod args;
+mod base;
 mod boot;
 mod bring_up;
 mod cluster;
 mod console;
 mod exit;
 mod forwards;
+mod freeze;
 mod link;
 mod machine;
 mod measure;

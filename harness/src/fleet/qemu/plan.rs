@@ -116,9 +116,22 @@ impl<'a> Plan<'a> {
 
     /// The machine of a node, with sockets and logs in `folder`.
     pub fn machine(&self, node: &NodeSpec, folder: &Path, disk: PathBuf, memory: Memory, start: Start) -> MachineSpec {
-        let image = &self.images[&node.role];
         MachineSpec {
-            name: node.name.clone(),
+            mac: self.mac(node),
+            start,
+            ..self.machine_of(&node.name, node.role, folder, disk, memory)
+        }
+    }
+
+    /// The machine of a role before it is any cluster's, with sockets and logs in `folder`.
+    pub fn base_machine(&self, role: Role, folder: &Path, disk: PathBuf, memory: Memory) -> MachineSpec {
+        self.machine_of(base_name(role), role, folder, disk, memory)
+    }
+
+    fn machine_of(&self, name: &str, role: Role, folder: &Path, disk: PathBuf, memory: Memory) -> MachineSpec {
+        let image = &self.images[&role];
+        MachineSpec {
+            name: name.to_owned(),
             qemu: self.qemu.system.argv.clone(),
             env: self.qemu.system.env.clone(),
             accelerator: match self.accelerator.kind {
@@ -129,36 +142,66 @@ impl<'a> Plan<'a> {
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
             disk,
-            memory_mib: memory_mib(node.role),
+            memory_mib: memory_mib(role),
             memory,
-            start,
+            start: Start::Boot,
             cpus: 1,
-            mac: self.mac(node),
-            network: network_socket(folder, &node.name),
+            mac: mac(0),
+            network: network_socket(folder, name),
             sockets: folder.to_path_buf(),
             logs: folder.to_path_buf(),
         }
     }
 
-    fn mac(&self, node: &NodeSpec) -> String {
+    /// The hardware address of a node.
+    pub fn mac(&self, node: &NodeSpec) -> String {
         let index = self.cluster.nodes.iter().position(|other| other.name == node.name);
-        format!("52:54:00:00:00:{:02x}", index.unwrap_or_default() + 1)
+        mac(index.unwrap_or_default() + 1)
     }
 
     /// Size of a node's memory.
     pub fn memory_bytes(&self, node: &NodeSpec) -> u64 {
-        u64::from(memory_mib(node.role)) << 20
+        self.role_memory_bytes(node.role)
     }
 
-    /// What goes into the restore point of the configured cluster.
-    pub fn ingredients(&self) -> Ingredients {
-        let mut ingredients = Ingredients::of_layer("configured");
+    /// Size of the memory of a role's machines.
+    pub fn role_memory_bytes(&self, role: Role) -> u64 {
+        u64::from(memory_mib(role)) << 20
+    }
+
+    /// How much patience machines deserve.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            slowness: self.slowness(),
+            boot: self.limits(),
+        }
+    }
+
+    /// What goes into every restore point, whatever lies in it.
+    fn common_ingredients(&self, layer: &str) -> Ingredients {
+        let mut ingredients = Ingredients::of_layer(layer);
         ingredients.add("qemu", format!("{} from {}", self.qemu.version, self.qemu.origin));
         ingredients.add("accelerator", self.accelerator.kind.as_str());
         if self.accelerator.kind == Kind::Kvm {
             // The guests see the host's processor, and another one may not go on where this one stopped.
             ingredients.add_hash("processor", processor());
         }
+        ingredients
+    }
+
+    /// What goes into the restore point of a role's booted machine: nothing of the cluster.
+    pub fn base_ingredients(&self, role: Role) -> Ingredients {
+        let mut ingredients = self.common_ingredients("base");
+        let nowhere = Path::new("/");
+        let spec = self.base_machine(role, nowhere, nowhere.join("disk"), Memory::Private);
+        ingredients.add("image", &self.images[&role].hash);
+        ingredients.add_hash("machine", format!("{:?}", args::arguments(&spec)));
+        ingredients
+    }
+
+    /// What goes into the restore point of the configured cluster.
+    pub fn ingredients(&self) -> Ingredients {
+        let mut ingredients = self.common_ingredients("configured");
         for node in &self.cluster.nodes {
             let name = &node.name;
             ingredients.add(format!("image.{name}"), &self.images[&node.role].hash);
@@ -181,11 +224,7 @@ impl<'a> Plan<'a> {
     /// Machines on their network as a fleet whose health nobody has looked at yet.
     pub async fn fleet(&self, net: Net, machines: Vec<Machine>) -> Result<QemuFleet, LaunchError> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", self.request.cluster.origin));
-        let timing = Timing {
-            slowness: self.slowness(),
-            boot: self.limits(),
-        };
-        let adopted = try_join_all(machines.into_iter().map(|machine| Node::adopt(machine, timing)));
+        let adopted = try_join_all(machines.into_iter().map(|machine| Node::adopt(machine, self.timing())));
         let nodes = adopted.await.map_err(|e| LaunchError::Cluster(e.to_string()))?;
         Ok(QemuFleet {
             topology: self.cluster.into(),
@@ -248,6 +287,15 @@ impl Net {
 /// Where the switch waits for a machine.
 fn network_socket(folder: &Path, node: &str) -> PathBuf {
     folder.join(format!("{node}.net"))
+}
+
+fn mac(number: usize) -> String {
+    format!("52:54:00:00:00:{number:02x}")
+}
+
+/// The name of a role's machine before it is a node.
+pub(super) fn base_name(role: Role) -> &'static str {
+    role.as_str()
 }
 
 fn memory_mib(role: Role) -> u32 {

@@ -1,0 +1,202 @@
+//! The first layer of restore points: the booted machine of each role. It knows nothing of a cluster, so it serves every
+//! description and every change of a template; a node is a copy of it that gets a name, an address and its files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use generator::spec::{Node as NodeSpec, Role};
+
+use super::freeze::{ASK, MARGIN, MOVE, freeze, wake};
+use super::plan::{Plan, base_name, cores, environment, io};
+use super::restore::{find, not_made, not_restored};
+use super::{Machine, Memory, Node, RunDir, Start, boot_all};
+use crate::fleet::{FleetError, LaunchError};
+use crate::guest;
+use crate::image;
+use crate::progress::Progress;
+use crate::restore::{Ingredients, Point, Points, SavedMachine, disk_file, memory_file, state_file};
+use crate::switch::Switch;
+use crate::tools::ToolError;
+use crate::tools::cache::{Lock, Staging};
+use crate::tools::command::{Program, run};
+
+/// The restore point of each role.
+pub(super) type Bases = BTreeMap<Role, Point>;
+
+/// How long the services of a bare system may take to settle, with hardware virtualisation.
+const SETTLE: Duration = Duration::from_secs(20);
+/// How long copying a gigabyte of memory may take.
+const COPY: Duration = Duration::from_secs(300);
+
+/// A base that is made now. The lock keeps other processes from making the same.
+struct Missing {
+    role: Role,
+    ingredients: Ingredients,
+    staging: Staging,
+    _lock: Lock,
+}
+
+/// Finds the base of each role of the plan; those that are missing boot side by side.
+///
+/// # Errors
+/// A machine does not come up, or there is no room to keep it.
+pub(super) async fn ensure(plan: &Plan<'_>, points: &Points, progress: &Progress) -> Result<Bases, LaunchError> {
+    let mut bases = Bases::new();
+    let mut missing = Vec::new();
+    // One role after the other, in their order: two processes that take locks never wait for each other.
+    for role in plan.images.keys().copied() {
+        let ingredients = plan.base_ingredients(role);
+        if let Some(point) = find(points, &ingredients, progress).await {
+            bases.insert(role, point);
+            continue;
+        }
+        let lock = points.lock(&ingredients, progress).await.map_err(not_made)?;
+        if let Some(point) = find(points, &ingredients, progress).await {
+            bases.insert(role, point);
+            continue;
+        }
+        let need = plan.role_memory_bytes(role) + MARGIN / 4;
+        missing.push(Missing {
+            role,
+            staging: points.stage(&ingredients, need).map_err(not_made)?,
+            ingredients,
+            _lock: lock,
+        });
+    }
+    if missing.is_empty() {
+        return Ok(bases);
+    }
+    let mut made = make(plan, points, missing, progress).await?;
+    bases.append(&mut made);
+    Ok(bases)
+}
+
+async fn make(
+    plan: &Plan<'_>,
+    points: &Points,
+    missing: Vec<Missing>,
+    progress: &Progress,
+) -> Result<Bases, LaunchError> {
+    let phase = progress.phase("base", format!("booting one machine of each role: {}", missing.len()));
+    let run_dir = RunDir::create().map_err(|e| io("make a folder for the machines", &e))?;
+    let switch = Switch::new();
+    let mut specs = Vec::new();
+    for one in &missing {
+        let (folder, name) = (one.staging.path(), base_name(one.role));
+        let disk = disk_file(folder, name);
+        image::overlay(&plan.qemu, &plan.images[&one.role], &disk)
+            .await
+            .map_err(environment)?;
+        let memory = Memory::Shared(memory_file(folder, name));
+        let spec = plan.base_machine(one.role, run_dir.path(), disk, memory);
+        switch
+            .attach_socket(name, &spec.network)
+            .map_err(|e| io("open a port of the switch", &e))?;
+        specs.push(spec);
+    }
+    let booted = boot_all(&specs, plan.slowness(), cores(), &plan.limits(), &|name, stage| {
+        phase.detail(&format!("{name}: {}", stage.words()));
+    })
+    .await
+    .map_err(|e| not_booted(e.into()))?;
+    let kept = booted
+        .into_iter()
+        .zip(missing)
+        .map(|((machine, _), one)| keep(plan, points, machine, one));
+    let bases: Bases = try_join_all(kept).await?.into_iter().collect();
+    phase.done("kept for every cluster");
+    Ok(bases)
+}
+
+/// Waits until a booted machine has nothing to do, and freezes it.
+async fn keep(plan: &Plan<'_>, points: &Points, machine: Machine, one: Missing) -> Result<(Role, Point), LaunchError> {
+    let node = Arc::new(Node::adopt(machine, plan.timing()).await.map_err(not_booted)?);
+    let settle = SETTLE.mul_f64(plan.slowness());
+    node.agent()
+        .script("waiting for the services", SETTLED, &[], settle)
+        .await
+        .map_err(|e| not_booted(e.into()))?;
+    let title = format!("booted {} machine, without a configuration", one.role.as_str());
+    let limit = ASK.mul_f64(plan.slowness());
+    let manifest = freeze(&[node], one.staging.path(), title, &one.ingredients, limit)
+        .await
+        .map_err(not_booted)?;
+    points.commit(one.staging, &manifest).map_err(not_made)?;
+    match points.find(&one.ingredients) {
+        Ok(Some(point)) => Ok((one.role, point)),
+        Ok(None) => Err(gone("it was removed as soon as it was made")),
+        Err(damage) => Err(gone(&damage.to_string())),
+    }
+}
+
+/// The state does not matter: a bare system may be degraded by a unit that only a configured one satisfies.
+const SETTLED: &str = "systemctl is-system-running --wait || true";
+
+/// Starts a copy of a base as the machine of a node. Disk and memory lie in `folder` afterwards and owe nothing to the
+/// base any more; the machine stands still until it is told to go on.
+///
+/// # Errors
+/// The files cannot be copied, or QEMU does not take them.
+pub(super) async fn start(
+    plan: &Plan<'_>,
+    base: &Point,
+    node: &NodeSpec,
+    sockets: &Path,
+    folder: &Path,
+) -> Result<Machine, LaunchError> {
+    let name = base_name(node.role);
+    let (disk, memory) = (disk_file(folder, &node.name), memory_file(folder, &node.name));
+    copy(&disk_file(base.folder(), name), &disk)
+        .await
+        .map_err(environment)?;
+    copy(&memory_file(base.folder(), name), &memory)
+        .await
+        .map_err(environment)?;
+    let start = Start::Restore(state_file(base.folder(), name));
+    let spec = plan.machine(node, sockets, disk, Memory::Shared(memory), start);
+    let machine = Machine::start(&spec, plan.slowness()).await.map_err(not_restored)?;
+    machine.load_state(MOVE).await.map_err(not_restored)?;
+    Ok(machine)
+}
+
+/// Makes a copy of a base a machine of its own: its clock is set, and it gets the hardware address of its node and an
+/// identity that no other copy has.
+///
+/// # Errors
+/// It does not answer, or is not what was saved.
+pub(super) async fn become_node(node: &Node, base: &Point, mac: &str, limit: Duration) -> Result<(), FleetError> {
+    let manifest = base.manifest();
+    let saved: &SavedMachine = manifest.machines.first().ok_or_else(|| FleetError {
+        node: node.name().to_owned(),
+        what: "go on from the restore point".into(),
+        reason: "there is no machine in it".into(),
+    })?;
+    wake(node, saved, &manifest.nonce, limit).await?;
+    guest::individualize(&node.agent(), mac, limit).await?;
+    Ok(())
+}
+
+/// Copies a file with its holes, without copying a byte where the file system can share them (cp(1), `--reflink`).
+async fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
+    let mut command = Program::host("cp").command();
+    command
+        .args(["--reflink=auto", "--sparse=auto", "--"])
+        .arg(from)
+        .arg(to);
+    run(&format!("copy {}", from.display()), command, COPY)
+        .await
+        .map(|_| ())
+}
+
+fn not_booted(error: FleetError) -> LaunchError {
+    LaunchError::Cluster(error.to_string())
+}
+
+fn gone(reason: &str) -> LaunchError {
+    LaunchError::Cluster(format!(
+        "the restore point of a base machine: {reason}\nhelp: --cold boots from the images"
+    ))
+}
