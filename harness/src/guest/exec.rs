@@ -13,8 +13,9 @@ use crate::fleet::ExecOutput;
 /// First pause before asking whether a command has ended.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Longest pause between two such questions.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between two such questions. Until then a pause is a tenth of the time that the command has run: the end
+/// is noticed a tenth late at most, and a long command is not held up by questions.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a command finds in its environment; the agent's own has neither HOME nor a locale.
 const ENVIRONMENT: [&str; 4] = [
@@ -42,10 +43,10 @@ impl Agent {
         let step = shown_command(argv);
         let deadline = Deadline::after(limit);
         let pid = self.spawn(&step, argv, stdin, deadline).await?;
-        let mut pause = FIRST_PAUSE;
+        let began = Instant::now();
         loop {
+            let pause = (began.elapsed() / 10).clamp(FIRST_PAUSE, LONGEST_PAUSE);
             self.pause(&step, pause, deadline).await?;
-            pause = LONGEST_PAUSE.min(pause * 3 / 2);
             if let Some(status) = self.poll_exec(&step, pid, deadline).await? {
                 return output(self, &step, status);
             }

@@ -9,8 +9,9 @@ use super::error::GuestError;
 use super::exec::output;
 use crate::fleet::ExecOutput;
 
-/// Pause between two looks at the output of a running command.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Pause between two looks at the output of a running command. Each look is three questions to the agent, which an
+/// emulated processor has to answer beside its work: four looks a second cost an installation a twentieth of its time.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One of the two outputs of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
