@@ -37,6 +37,9 @@ pub struct Image {
     pub command_line: String,
     /// A hash over definition, packages and builder: equal for images of equal content.
     pub hash: String,
+    /// Which building it came from. Images of equal content have the same files, but not in the same blocks: a disk that was
+    /// laid over one of them is of no use over another.
+    pub build: String,
 }
 
 /// Why there is no image.
@@ -131,6 +134,7 @@ pub async fn overlay_on(qemu: &Qemu, base: &Path, format: &str, path: &Path) -> 
 struct Facts {
     role: ImageRole,
     hash: String,
+    build: String,
     command_line: String,
     packages: Vec<String>,
     differs_from_lock: bool,
@@ -138,7 +142,7 @@ struct Facts {
 }
 
 /// Version of the builder: raise it when equal inputs give another image.
-const BUILDER_FORMAT: u32 = 2;
+const BUILDER_FORMAT: u32 = 3;
 
 /// A hash over definition, packages and builder.
 fn content_hash(definition: &Definition, packages_hash: &str) -> String {

@@ -135,6 +135,7 @@ impl Store {
             let facts = Facts {
                 role,
                 hash: content_hash(&definition, &set_hash(&packages)),
+                build: format!("{:016x}", rand::random::<u64>()),
                 command_line: definition.command_line(),
                 packages: packages
                     .iter()
@@ -262,6 +263,7 @@ fn image(folder: &Path, facts: Facts) -> Image {
         disk: folder.join(DISK),
         command_line: facts.command_line,
         hash: facts.hash,
+        build: facts.build,
     }
 }
 
@@ -324,6 +326,7 @@ mod tests {
         let facts = Facts {
             role: ImageRole::Mail,
             hash: "x".into(),
+            build: "b".into(),
             command_line: String::new(),
             packages: Vec::new(),
             differs_from_lock: false,
