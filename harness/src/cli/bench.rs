@@ -13,8 +13,8 @@ use super::exit::Exit;
 use super::interrupt::until_interrupted;
 use super::library::{self, Unusable};
 use super::session;
-use crate::fleet::qemu::{ProcessMemory, QemuFleet};
-use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, launch_machines};
+use crate::fleet::qemu::{Between, ProcessMemory, QemuFleet};
+use crate::fleet::{Begin, ClusterFile, Fleet, LaunchError, LaunchRequest, launch_machines};
 use crate::progress::Progress;
 use crate::record::{Micros, micros};
 use crate::report::Timing;
@@ -31,6 +31,8 @@ const WINDOW: u64 = 512;
 const FRAME: usize = 1500;
 /// How long webmail may take to answer after a start.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Stages of a launch that a changed configuration does not repeat.
+const UNCHANGED: [&str; 3] = ["tools", "image", "base"];
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -39,7 +41,7 @@ pub struct BenchArgs {
     /// The cluster: an example (`pair`, `no-gateway`), or the path of its description
     #[arg(default_value = "pair", value_name = "NAME|FILE")]
     cluster: String,
-    /// Boot from the images once, too: takes minutes
+    /// Boot from the images once, and install on the booted machines once, too: takes minutes
     #[arg(long)]
     cold: bool,
     /// Print JSON instead of the table
@@ -60,6 +62,8 @@ struct Bench {
     cluster: String,
     /// From the images to a healthy cluster, by stages.
     cold: Option<Vec<Timing>>,
+    /// From the booted machines without a configuration to a healthy cluster and its restore point, by stages.
+    first_layer: Option<Vec<Timing>>,
     /// From the beginning of the launch until all guest agents answered.
     agents: Micros,
     /// From the beginning of the launch until webmail answered through the load balancer.
@@ -69,6 +73,8 @@ struct Bench {
     frames_per_second: u64,
     /// Time of one frame from one port in this process to another and back, nanoseconds.
     round_trip_nanos: u64,
+    /// What two guests find between them, through TCP.
+    guests: Between,
 }
 
 /// Copies of the cluster side by side, right after their start.
@@ -107,43 +113,46 @@ pub fn run(args: &BenchArgs) -> Result<Exit, Unusable> {
 
 async fn measure(cluster: &ClusterFile, cold: bool) -> Result<Bench, LaunchError> {
     let (frames_per_second, round_trip_nanos) = (throughput().await, round_trip().await);
-    let cold = match cold {
-        true => {
-            let fleet = launch(cluster, true).await?;
-            fleet.shut_down().await;
-            Some(fleet.facts().timings)
-        }
-        false => None,
-    };
+    let mut by_stages = Vec::new();
+    for begin in [Begin::Images, Begin::Bases].into_iter().filter(|_| cold) {
+        let fleet = launch(cluster, begin).await?;
+        fleet.shut_down().await;
+        by_stages.push(fleet.facts().timings);
+    }
+    let mut by_stages = by_stages.into_iter();
     // The first one may have to make the restore point, and brings its files into memory.
-    launch(cluster, false).await?.shut_down().await;
+    launch(cluster, Begin::Restored).await?.shut_down().await;
     let began = Instant::now();
-    let fleet = launch(cluster, false).await?;
+    let fleet = launch(cluster, Begin::Restored).await?;
     let agents = micros(began.elapsed());
     webmail_answers(&fleet).await?;
     let webmail = micros(began.elapsed());
+    let guests = fleet.between_mail_nodes().await;
     fleet.shut_down().await;
+    let guests = guests.map_err(|error| LaunchError::Cluster(error.to_string()))?;
     let mut forks = Vec::new();
     for copies in FORKS {
         forks.push(side_by_side(cluster, copies).await?);
     }
     Ok(Bench {
         cluster: cluster.origin.clone(),
-        cold,
+        cold: by_stages.next(),
+        first_layer: by_stages.next(),
         agents,
         webmail,
         forks,
         frames_per_second,
         round_trip_nanos,
+        guests,
     })
 }
 
-async fn launch(cluster: &ClusterFile, cold: bool) -> Result<QemuFleet, LaunchError> {
+async fn launch(cluster: &ClusterFile, begin: Begin) -> Result<QemuFleet, LaunchError> {
     let request = LaunchRequest {
         cluster: cluster.clone(),
         seed: 0,
         report: PathBuf::from("report/bench"),
-        cold,
+        begin,
         warm_up: false,
         fake: false,
         defect: None,
@@ -171,7 +180,7 @@ async fn webmail_answers(fleet: &QemuFleet) -> Result<(), LaunchError> {
 async fn side_by_side(cluster: &ClusterFile, copies: usize) -> Result<Forks, LaunchError> {
     let mut fleets = Vec::new();
     for _ in 0..copies {
-        fleets.push(launch(cluster, false).await?);
+        fleets.push(launch(cluster, Begin::Restored).await?);
     }
     let memory = fleets.iter().map(QemuFleet::memory);
     let memory = memory.fold(ProcessMemory::default(), ProcessMemory::plus);
@@ -249,6 +258,17 @@ fn table(bench: &Bench) -> String {
             format!("{:.0} times slower", total as f64 / bench.webmail.max(1) as f64),
         ));
     }
+    if let Some(first) = &bench.first_layer {
+        for timing in first
+            .iter()
+            .filter(|timing| !UNCHANGED.contains(&timing.stage.as_str()))
+        {
+            lines.push((
+                format!("changed configuration: {}", timing.stage),
+                readable(timing.took),
+            ));
+        }
+    }
     lines.push(("restored: all guest agents answer".into(), readable(bench.agents)));
     lines.push(("restored: webmail answers".into(), readable(bench.webmail)));
     for forks in &bench.forks {
@@ -271,6 +291,14 @@ fn table(bench: &Bench) -> String {
     lines.push((
         "switch, there and back".into(),
         format!("{} ns", bench.round_trip_nanos),
+    ));
+    lines.push((
+        "two guests, TCP".into(),
+        format!(
+            "{} a second, there and back {}",
+            ByteSize(bench.guests.bytes_per_second),
+            readable(bench.guests.round_trip)
+        ),
     ));
     let lines = lines.iter().map(|(what, figure)| format!("{what:<36} {figure}\n"));
     format!("{}\n{}", bench.cluster, lines.collect::<String>())
@@ -299,6 +327,20 @@ mod tests {
             }],
             frames_per_second: 2_000_000,
             round_trip_nanos: 900,
+            first_layer: Some(vec![
+                Timing {
+                    stage: "base".into(),
+                    took: 1_000,
+                },
+                Timing {
+                    stage: "install".into(),
+                    took: 47_000_000,
+                },
+            ]),
+            guests: Between {
+                bytes_per_second: 30_000_000,
+                round_trip: 400,
+            },
         };
         insta::assert_snapshot!(table(&bench));
     }

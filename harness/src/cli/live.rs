@@ -234,7 +234,7 @@ pub fn down(which: &Which) -> Result<Exit, Unusable> {
 }
 
 /// Runs a conversation until its end or until Ctrl-C.
-fn finish<T>(work: impl Future<Output = Result<T, LiveError>>, end: impl FnOnce(T) -> Exit) -> Exit {
+pub(super) fn finish<T>(work: impl Future<Output = Result<T, LiveError>>, end: impl FnOnce(T) -> Exit) -> Exit {
     match until_interrupted(work) {
         Ok(Some(Ok(answer))) => end(answer),
         Ok(Some(Err(error))) => {
@@ -261,7 +261,7 @@ fn all() -> Result<Vec<Entry>, Unusable> {
 }
 
 /// The live cluster that is meant.
-fn choose(which: &Which) -> Result<Entry, Unusable> {
+pub(super) fn choose(which: &Which) -> Result<Entry, Unusable> {
     pick(all()?, which.name.as_deref()).map_err(Unusable)
 }
 
@@ -287,10 +287,10 @@ fn pick(entries: Vec<Entry>, name: Option<&str>) -> Result<Entry, String> {
 pub(super) fn described(entry: &Entry) -> String {
     let mut text = format!("{}: cluster {}, process {}\n", entry.name, entry.cluster, entry.pid);
     for forward in &entry.forwards {
-        text += &format!("  {:<28} {}\n", forward.service, forward.here);
+        text += &format!("  {:<42} {}\n", forward.service, forward.here);
     }
     for (user, password) in &entry.accounts {
-        text += &format!("  {user:<28} password {password}\n");
+        text += &format!("  {user:<42} password {password}\n");
     }
     text
 }

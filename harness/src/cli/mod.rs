@@ -14,6 +14,7 @@ mod restore;
 mod scenario;
 mod session;
 mod shard;
+mod shell;
 mod terminal;
 mod up;
 
@@ -61,6 +62,8 @@ enum Verb {
     Up(up::UpArgs),
     /// Show what ails a live cluster, what is broken, and how it is reached
     Status(live::Which),
+    /// Open a shell on a node of a live cluster, in this terminal
+    Shell(shell::ShellArgs),
     /// Run a command on a node of a live cluster, with its own output and status
     Exec(live::ExecArgs),
     /// Break something in a live cluster, as scenarios do
@@ -123,6 +126,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
         Verb::Plan(args) => plan::run(&args),
         Verb::Up(args) => up::run(&args),
         Verb::Status(which) => live::status(&which),
+        Verb::Shell(args) => shell::run(&args),
         Verb::Exec(args) => live::exec(&args),
         Verb::Fault(args) => live::fault(&args),
         Verb::Heal(args) => live::heal(&args),

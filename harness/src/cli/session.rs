@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::interrupt::interrupted;
 use super::library::{Entry, Unusable};
 use super::terminal::{self, Ended, Teller};
-use crate::fleet::{ClusterFile, Fleet, LaunchError, LaunchRequest, launch};
+use crate::fleet::{Begin, ClusterFile, Fleet, LaunchError, LaunchRequest, launch};
 use crate::oracle::{Verdict, judge};
 use crate::play::{Settings, play, terms};
 use crate::progress::Progress;
@@ -275,7 +275,7 @@ impl Session<'_> {
             cluster: self.group.cluster.clone(),
             seed: self.options.seed,
             report: self.options.report.join("launch").join(folder),
-            cold: self.options.cold,
+            begin: Begin::cold(self.options.cold),
             warm_up: true,
             fake: self.group.fake,
             defect: self.group.defect,

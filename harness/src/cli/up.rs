@@ -11,7 +11,7 @@ use super::interrupt::until_interrupted;
 use super::library::{self, Unusable};
 use super::session;
 use crate::fleet::qemu::{QemuFleet, RunDir};
-use crate::fleet::{Fleet, LaunchRequest, launch_machines};
+use crate::fleet::{Begin, Fleet, LaunchRequest, launch_machines};
 use crate::live::{Entry, Registry, Seat, serve};
 use crate::progress::Progress;
 use crate::tools::cache::Cache;
@@ -60,7 +60,7 @@ pub fn run(args: &UpArgs) -> Result<Exit, Unusable> {
             .report
             .clone()
             .unwrap_or_else(|| PathBuf::from("report").join(&args.name)),
-        cold: args.cold,
+        begin: Begin::cold(args.cold),
         warm_up: true,
         fake: false,
         defect: None,

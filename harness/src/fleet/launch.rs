@@ -51,6 +51,25 @@ impl ClusterFile {
     }
 }
 
+/// What a cluster begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// Its restore point, which is made if there is none: from one in which few files differ, else from booted machines.
+    #[default]
+    Restored,
+    /// Booted machines without a configuration: its restore point is made anew.
+    Bases,
+    /// The images; restore points are left alone.
+    Images,
+}
+
+impl Begin {
+    /// What `--cold` chooses.
+    pub fn cold(cold: bool) -> Begin {
+        if cold { Begin::Images } else { Begin::Restored }
+    }
+}
+
 /// What is to be launched and how.
 #[derive(Debug, Clone)]
 pub struct LaunchRequest {
@@ -60,8 +79,8 @@ pub struct LaunchRequest {
     pub seed: u64,
     /// Folder for consoles, network captures and journals of this launch.
     pub report: PathBuf,
-    /// Boot from the images even when a faster way is at hand.
-    pub cold: bool,
+    /// What the machines begin as.
+    pub begin: Begin,
     /// Under emulation, log in once on every mail node before anything else: see the fleet's warm-up.
     pub warm_up: bool,
     /// Play on the simulation instead of machines.

@@ -6,7 +6,7 @@ mod launch;
 pub mod qemu;
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
 use crate::report::Facts;
 
-pub use self::launch::{ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
+pub use self::launch::{Begin, ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
 pub use generator::spec::Role;
 
 /// What a scenario needs to know of the cluster.
@@ -252,6 +252,18 @@ pub trait Fleet: Send + Sync {
                 reason: format!("journalctl ended with {status}: {}", output.stderr.trim()),
             }),
         }
+    }
+
+    /// The unix socket behind a terminal of the node (`/dev/hvc0` there).
+    ///
+    /// # Errors
+    /// No node has this name, or it has no terminal.
+    fn terminal(&self, node: &str) -> Result<PathBuf, FleetError> {
+        Err(FleetError {
+            node: node.to_owned(),
+            what: "open a terminal".into(),
+            reason: "a simulated machine has none".into(),
+        })
     }
 
     /// Tries a TCP connection to a port of a node.

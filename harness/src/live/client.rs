@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{Answer, Ask, Entry};
 
@@ -31,23 +32,54 @@ pub enum LiveError {
 /// # Errors
 /// [`LiveError`].
 pub async fn ask(entry: &Entry, ask: &Ask) -> Result<Answer, LiveError> {
-    let unreachable = |source: io::Error| LiveError::Unreachable {
-        name: entry.name.clone(),
-        source,
-    };
-    let stream = UnixStream::connect(&entry.socket).await.map_err(unreachable)?;
-    let (reader, mut writer) = stream.into_split();
-    let mut line = serde_json::to_vec(ask).map_err(|error| unreachable(error.into()))?;
-    line.push(b'\n');
-    writer.write_all(&line).await.map_err(unreachable)?;
-    let mut answer = String::new();
-    BufReader::new(reader)
-        .read_line(&mut answer)
-        .await
-        .map_err(unreachable)?;
-    match serde_json::from_str(&answer) {
-        Ok(Answer::Failed { reason }) => Err(LiveError::Failed(reason)),
-        Ok(answer) => Ok(answer),
-        Err(_) => Err(LiveError::Ended(entry.name.clone())),
+    Conversation::begin(entry, ask).await?.next().await
+}
+
+/// A question whose answers come one after the other. Dropping it hangs up.
+#[derive(Debug)]
+pub struct Conversation {
+    name: String,
+    answers: BufReader<OwnedReadHalf>,
+    _open: OwnedWriteHalf,
+}
+
+impl Conversation {
+    /// Asks.
+    ///
+    /// # Errors
+    /// [`LiveError::Unreachable`].
+    pub async fn begin(entry: &Entry, ask: &Ask) -> Result<Conversation, LiveError> {
+        let unreachable = |source: io::Error| LiveError::Unreachable {
+            name: entry.name.clone(),
+            source,
+        };
+        let stream = UnixStream::connect(&entry.socket).await.map_err(unreachable)?;
+        let (reader, mut writer) = stream.into_split();
+        let mut line = serde_json::to_vec(ask).map_err(|error| unreachable(error.into()))?;
+        line.push(b'\n');
+        writer.write_all(&line).await.map_err(unreachable)?;
+        Ok(Conversation {
+            name: entry.name.clone(),
+            answers: BufReader::new(reader),
+            _open: writer,
+        })
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// [`LiveError`].
+    pub async fn next(&mut self) -> Result<Answer, LiveError> {
+        let mut answer = String::new();
+        let read = self.answers.read_line(&mut answer).await;
+        read.map_err(|source| LiveError::Unreachable {
+            name: self.name.clone(),
+            source,
+        })?;
+        match serde_json::from_str(&answer) {
+            Ok(Answer::Failed { reason }) => Err(LiveError::Failed(reason)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(LiveError::Ended(self.name.clone())),
+        }
     }
 }

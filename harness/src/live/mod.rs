@@ -6,16 +6,28 @@ mod client;
 mod forward;
 mod registry;
 mod server;
+mod shell;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Receipt};
 use crate::fleet::ExecOutput;
 
-pub use client::{LiveError, ask};
-pub use forward::Forward;
+pub use client::{Conversation, LiveError, ask};
+pub use forward::{Forward, Opener};
 pub use registry::{Entry, Registry, Seat};
 pub use server::serve;
+
+/// Size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+}
 
 /// What a call asks of a live cluster: one line of JSON a connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +39,23 @@ pub enum Ask {
         node: String,
         /// Program and arguments; no shell.
         argv: Vec<String>,
+    },
+    /// Run a log-in shell on the node's terminal. Two answers come: [`Answer::Terminal`] when it can be reached, and
+    /// [`Answer::Output`] with its status when it has ended. Hanging up ends the shell.
+    Shell {
+        /// The node.
+        node: String,
+        /// Size of the caller's terminal.
+        size: Size,
+        /// Kind of the caller's terminal, as `TERM` names it.
+        kind: String,
+    },
+    /// The caller's terminal has another size now.
+    Resize {
+        /// The node.
+        node: String,
+        /// The size.
+        size: Size,
     },
     /// What ails it, and what is broken on purpose.
     Status,
@@ -50,6 +79,11 @@ pub enum Ask {
 pub enum Answer {
     /// A command has ended.
     Output(ExecOutput),
+    /// A shell begins at the other end of this unix socket.
+    Terminal {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// The state.
     Status {
         /// What ails it; empty when it is healthy.

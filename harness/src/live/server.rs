@@ -5,18 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
+use super::shell::{self, Seats};
 use super::{Answer, Ask};
 use crate::fault::{Fault, Receipt};
 use crate::fleet::{Fleet, FleetError};
 
 /// How long a command may run before it is given up; people watch it, so it is long.
-const COMMAND: Duration = Duration::from_secs(24 * 3600);
+pub(super) const COMMAND: Duration = Duration::from_secs(24 * 3600);
 
-struct Live {
-    fleet: Arc<dyn Fleet>,
+pub(super) struct Live {
+    pub(super) fleet: Arc<dyn Fleet>,
+    pub(super) seats: Seats,
     /// What is broken on purpose, oldest first.
     broken: Mutex<Vec<Fault>>,
     down: Notify,
@@ -29,6 +32,7 @@ struct Live {
 pub async fn serve(listener: UnixListener, fleet: Arc<dyn Fleet>) -> io::Result<()> {
     let live = Arc::new(Live {
         fleet,
+        seats: Seats::default(),
         broken: Mutex::default(),
         down: Notify::new(),
     });
@@ -52,9 +56,13 @@ impl Live {
 
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {
         let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
         let mut line = String::new();
-        BufReader::new(reader).read_line(&mut line).await?;
+        reader.read_line(&mut line).await?;
         let ask = serde_json::from_str(&line);
+        if let Ok(Ask::Shell { node, size, kind }) = &ask {
+            return self.shell(node, *size, kind, reader, writer).await;
+        }
         let down = matches!(ask, Ok(Ask::Down));
         let answer = match ask {
             Ok(ask) => self.answer(ask).await.unwrap_or_else(|error| Answer::Failed {
@@ -64,9 +72,7 @@ impl Live {
                 reason: format!("this is no question for a live cluster: {error}"),
             },
         };
-        let mut text = serde_json::to_vec(&answer)?;
-        text.push(b'\n');
-        let told = writer.write_all(&text).await;
+        let told = tell(&mut writer, &answer).await;
         if down {
             self.down.notify_one();
         }
@@ -76,6 +82,10 @@ impl Live {
     async fn answer(&self, ask: Ask) -> Result<Answer, FleetError> {
         match ask {
             Ask::Exec { node, argv } => Ok(Answer::Output(self.fleet.exec(&node, &argv, COMMAND).await?)),
+            Ask::Shell { node, .. } => self.fleet.terminal(&node).map(|socket| Answer::Terminal { socket }),
+            Ask::Resize { node, size } => Ok(Answer::Output(
+                self.fleet.exec(&node, &shell::resize(size), shell::LIMIT).await?,
+            )),
             Ask::Status => Ok(Answer::Status {
                 ailments: self.fleet.ailments().await,
                 broken: self.broken().clone(),
@@ -115,6 +125,13 @@ impl Live {
         }
         Ok(receipt)
     }
+}
+
+/// Writes one answer.
+pub(super) async fn tell(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
+    text.push(b'\n');
+    writer.write_all(&text).await
 }
 
 #[cfg(test)]
@@ -190,6 +207,24 @@ mod tests {
             argv: vec!["hostname".into()],
         };
         assert!(matches!(ask(&entry, &run).await, Err(LiveError::Failed(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shell_on_a_machine_without_a_terminal_is_refused_in_words_every_time() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let (entry, _serving) = live(&home);
+        let shell = Ask::Shell {
+            node: "mail1".into(),
+            size: crate::live::Size { rows: 24, columns: 80 },
+            kind: "vt100".into(),
+        };
+        for _ in 0..2 {
+            let refused = ask(&entry, &shell).await.expect_err("no terminal");
+            assert_eq!(
+                refused.to_string(),
+                "mail1: open a terminal: a simulated machine has none"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

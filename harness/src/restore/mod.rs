@@ -6,6 +6,7 @@ mod key;
 mod point;
 mod seal;
 mod store;
+pub mod update;
 
 pub use key::{Ingredients, PROTOCOL};
 pub use point::{Damage, Manifest, Point, SavedMachine, disk_file, memory_file, state_file};

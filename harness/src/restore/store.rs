@@ -190,6 +190,18 @@ impl Points {
         Ok(all)
     }
 
+    /// The manifests of all points that can be read, the one that was used last first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn manifests(&self) -> Result<Vec<Manifest>, RestoreError> {
+        let folder = self.cache.root().join(FOLDER);
+        let mut listed = self.list()?;
+        listed.reverse();
+        let read = |point: Listed| serde_json::from_slice(&fs::read(folder.join(point.name).join(MANIFEST)).ok()?).ok();
+        Ok(listed.into_iter().filter_map(read).collect())
+    }
+
     /// Removes the points that were not used for the longest time until all together take at most `limit` bytes. What is
     /// in use stays, and so does the one that was used last. Gives the names of what was removed.
     ///

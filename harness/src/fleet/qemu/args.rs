@@ -21,6 +21,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         disk(spec),
         network(spec),
         agent(spec),
+        terminal(spec),
         control(spec),
         generation(),
         life(spec),
@@ -127,6 +128,18 @@ fn agent(spec: &MachineSpec) -> Vec<OsString> {
         "-device",
         "virtio-rng-pci,rng=entropy",
     ]));
+    args
+}
+
+/// A terminal that nothing in the guest uses by itself: `/dev/hvc0` there, on the bus of the agent's port.
+fn terminal(spec: &MachineSpec) -> Vec<OsString> {
+    let socket = option(
+        "socket,id=terminal,server=on,wait=off,path=",
+        &spec.terminal_socket(),
+        "",
+    );
+    let mut args = vec!["-chardev".into(), socket];
+    args.extend(words(["-device", "virtconsole,chardev=terminal"]));
     args
 }
 

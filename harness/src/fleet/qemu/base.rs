@@ -2,34 +2,29 @@
 //! description and every change of a template; a node is a copy of it that gets a name, an address and its files.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use generator::spec::{Node as NodeSpec, Role};
+use generator::spec::Role;
 
-use super::freeze::{ASK, MARGIN, MOVE, freeze, wake};
+use super::freeze::{ASK, MARGIN, freeze, wake};
 use super::plan::{Plan, base_name, cores, environment, io};
-use super::restore::{find, not_made, not_restored};
-use super::{Machine, Memory, Node, RunDir, Start, boot_all};
+use super::restore::{find, not_made};
+use super::{Machine, Memory, Node, RunDir, boot_all};
 use crate::fleet::{FleetError, LaunchError};
 use crate::guest;
 use crate::image;
 use crate::progress::Progress;
-use crate::restore::{Ingredients, Point, Points, SavedMachine, disk_file, memory_file, state_file};
+use crate::restore::{Ingredients, Point, Points, SavedMachine, disk_file, memory_file};
 use crate::switch::Switch;
-use crate::tools::ToolError;
 use crate::tools::cache::{Lock, Staging};
-use crate::tools::command::{Program, run};
 
 /// The restore point of each role.
 pub(super) type Bases = BTreeMap<Role, Point>;
 
 /// How long the services of a bare system may take to settle, with hardware virtualisation.
 const SETTLE: Duration = Duration::from_secs(20);
-/// How long copying a gigabyte of memory may take.
-const COPY: Duration = Duration::from_secs(300);
 
 /// A base that is made now. The lock keeps other processes from making the same.
 struct Missing {
@@ -135,33 +130,6 @@ async fn keep(plan: &Plan<'_>, points: &Points, machine: Machine, one: Missing) 
 /// The state does not matter: a bare system may be degraded by a unit that only a configured one satisfies.
 const SETTLED: &str = "systemctl is-system-running --wait || true";
 
-/// Starts a copy of a base as the machine of a node. Disk and memory lie in `folder` afterwards and owe nothing to the
-/// base any more; the machine stands still until it is told to go on.
-///
-/// # Errors
-/// The files cannot be copied, or QEMU does not take them.
-pub(super) async fn start(
-    plan: &Plan<'_>,
-    base: &Point,
-    node: &NodeSpec,
-    sockets: &Path,
-    folder: &Path,
-) -> Result<Machine, LaunchError> {
-    let name = base_name(node.role);
-    let (disk, memory) = (disk_file(folder, &node.name), memory_file(folder, &node.name));
-    copy(&disk_file(base.folder(), name), &disk)
-        .await
-        .map_err(environment)?;
-    copy(&memory_file(base.folder(), name), &memory)
-        .await
-        .map_err(environment)?;
-    let start = Start::Restore(state_file(base.folder(), name));
-    let spec = plan.machine(node, sockets, disk, Memory::Shared(memory), start);
-    let machine = Machine::start(&spec, plan.slowness()).await.map_err(not_restored)?;
-    machine.load_state(MOVE).await.map_err(not_restored)?;
-    Ok(machine)
-}
-
 /// Makes a copy of a base a machine of its own: its clock is set, and it gets the hardware address of its node and an
 /// identity that no other copy has.
 ///
@@ -177,18 +145,6 @@ pub(super) async fn become_node(node: &Node, base: &Point, mac: &str, limit: Dur
     wake(node, saved, &manifest.nonce, limit).await?;
     guest::individualize(&node.agent(), mac, limit).await?;
     Ok(())
-}
-
-/// Copies a file with its holes, without copying a byte where the file system can share them (cp(1), `--reflink`).
-async fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
-    let mut command = Program::host("cp").command();
-    command
-        .args(["--reflink=auto", "--sparse=auto", "--"])
-        .arg(from)
-        .arg(to);
-    run(&format!("copy {}", from.display()), command, COPY)
-        .await
-        .map(|_| ())
 }
 
 fn not_booted(error: FleetError) -> LaunchError {

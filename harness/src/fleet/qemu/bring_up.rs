@@ -1,23 +1,26 @@
 //! From a description to a healthy cluster of machines: tools, images, network, boot, install, health.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use generator::spec::{Cluster, Role};
+use generator::spec::{Cluster, Node as NodeSpec, Role};
 use tokio::time::Instant;
 
 use super::base::{self, Bases};
 use super::cluster::{QemuFleet, error};
 use super::freeze::ASK;
-use super::plan::{Net, Plan, Stages, cores, environment};
+use super::offspring::{self, Parent};
+use super::plan::{Net, Plan, Stages, base_name, cores, environment};
 use super::{Machine, Memory, Start, boot_all, restore};
-use crate::fleet::{Fleet, FleetError, LaunchError, LaunchRequest};
+use crate::fleet::{Begin, Fleet, FleetError, LaunchError, LaunchRequest};
 use crate::guest::{install_bundle, provision};
 use crate::image;
 use crate::probe::sql;
 use crate::progress::Progress;
-use crate::restore::disk_file;
+use crate::restore::update::Changes;
+use crate::restore::{Point, disk_file};
 
 /// Limits for one node with hardware virtualisation; stretched under emulation and when nodes share processors.
 const PROVISION: Duration = Duration::from_secs(20);
@@ -27,7 +30,7 @@ const HEALTH: Duration = Duration::from_secs(60);
 /// Pause between two looks at the cluster's health.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Brings the cluster up: from its restore point, which is made first if there is none, or (`request.cold`) by booting.
+/// Brings the cluster up: from its restore point, which is made first if there is none, or by booting.
 ///
 /// # Errors
 /// [`LaunchError`]: the description, the environment, or a cluster that does not come up.
@@ -38,47 +41,50 @@ pub async fn bring_up(
 ) -> Result<QemuFleet, LaunchError> {
     let mut stages = Stages::default();
     let plan = Plan::make(cluster, request, progress, &mut stages).await?;
-    if request.cold {
-        boot_and_install(&plan, &Place::Run, progress, &mut stages).await
-    } else {
-        restore::ensure(&plan, progress, &mut stages).await
+    match request.begin {
+        Begin::Restored => restore::ensure(&plan, progress, &mut stages).await,
+        Begin::Bases => restore::anew(&plan, progress, &mut stages).await,
+        Begin::Images => boot_and_install(&plan, None, progress, &mut stages).await,
     }
 }
 
-/// Where the machines' disks and memories lie.
-pub(super) enum Place {
-    /// With the run; gone with it.
-    Run,
-    /// In this folder, to be kept; they begin as copies of these machines.
-    Folder(PathBuf, Bases),
+/// A cluster whose disks and memories are to be kept. Otherwise they lie with the run, and are gone with it.
+pub(super) struct Kept {
+    /// Where they lie.
+    pub folder: PathBuf,
+    /// What the machines begin as.
+    pub parents: Parents,
+}
+
+/// What the machines begin as.
+pub(super) enum Parents {
+    /// Booted machines without a configuration, on which everything is installed.
+    Bases(Bases),
+    /// A cluster of which only these files differ; the new ones are installed over them, as in production.
+    Cluster(Point, Changes),
 }
 
 /// Boots, installs and waits for health.
 pub(super) async fn boot_and_install(
     plan: &Plan<'_>,
-    place: &Place,
+    kept: Option<&Kept>,
     progress: &Progress,
     stages: &mut Stages,
 ) -> Result<QemuFleet, LaunchError> {
     let net = Net::open(plan)?;
-    let machines = match place {
-        Place::Run => boot_here(plan, &net, progress).await?,
-        Place::Folder(folder, bases) => from_bases(plan, &net, folder, bases, progress).await?,
+    let machines = match kept {
+        None => boot_here(plan, &net, progress).await?,
+        Some(kept) => copies(plan, &net, kept, progress).await?,
     };
     let mut fleet = plan.fleet(net, machines).await?;
-    if let Place::Folder(_, bases) = place {
-        let limit = fleet.stretch(ASK);
-        let become_nodes = plan.cluster.nodes.iter().map(|node| {
-            let fleet = &fleet;
-            async move { base::become_node(fleet.node(&node.name)?, &bases[&node.role], &plan.mac(node), limit).await }
-        });
-        if let Err(error) = try_join_all(become_nodes).await {
-            return Err(given_up(&fleet, plan, &error).await);
-        }
+    if let Some(kept) = kept
+        && let Err(error) = wake_copies(&fleet, plan, &kept.parents).await
+    {
+        return Err(given_up(&fleet, plan, &error).await);
     }
     stages.end("boot");
 
-    let result = set_up(&fleet, plan, progress, stages).await;
+    let result = set_up(&fleet, plan, kept, progress, stages).await;
     fleet.facts.timings.clone_from(&stages.ended);
     if let Err(error) = result {
         return Err(given_up(&fleet, plan, &error).await);
@@ -107,25 +113,43 @@ async fn boot_here(plan: &Plan<'_>, net: &Net, progress: &Progress) -> Result<Ve
     Ok(booted.into_iter().map(|(machine, _)| machine).collect())
 }
 
-/// Starts every machine as a copy of its role's base, and lets all go on together.
-async fn from_bases(
-    plan: &Plan<'_>,
-    net: &Net,
-    folder: &Path,
-    bases: &Bases,
-    progress: &Progress,
-) -> Result<Vec<Machine>, LaunchError> {
-    let nodes = &plan.cluster.nodes;
-    let phase = progress.phase("base", format!("{} machines from their roles' bases", nodes.len()));
-    let starts = nodes
-        .iter()
-        .map(|node| base::start(plan, &bases[&node.role], node, net.run_dir.path(), folder));
-    let machines = try_join_all(starts).await?;
-    try_join_all(machines.iter().map(Machine::cont))
-        .await
-        .map_err(restore::not_restored)?;
+async fn copies(plan: &Plan<'_>, net: &Net, kept: &Kept, progress: &Progress) -> Result<Vec<Machine>, LaunchError> {
+    let Kept { folder, parents } = kept;
+    let count = plan.cluster.nodes.len();
+    let what = match parents {
+        Parents::Bases(_) => format!("{count} machines from their roles' bases"),
+        Parents::Cluster(_, changes) => format!(
+            "{count} machines from a frozen cluster; other files: {}",
+            changes.values().flatten().collect::<BTreeSet<_>>().len()
+        ),
+    };
+    let phase = progress.phase("copy", what);
+    let machines = offspring::start(plan, net, folder, |node| match parents {
+        Parents::Bases(bases) => Parent {
+            point: &bases[&node.role],
+            name: base_name(node.role),
+        },
+        Parents::Cluster(point, _) => Parent {
+            point,
+            name: &node.name,
+        },
+    })
+    .await?;
     phase.done("");
     Ok(machines)
+}
+
+/// Proves that the copies go on from what was saved, and makes those of a base machines of their own.
+async fn wake_copies(fleet: &QemuFleet, plan: &Plan<'_>, parents: &Parents) -> Result<(), FleetError> {
+    let limit = fleet.stretch(ASK);
+    match parents {
+        Parents::Cluster(point, _) => restore::wake_all(fleet, point.manifest()).await,
+        Parents::Bases(bases) => try_join_all(plan.cluster.nodes.iter().map(|node| async move {
+            base::become_node(fleet.node(&node.name)?, &bases[&node.role], &plan.mac(node), limit).await
+        }))
+        .await
+        .map(|_| ()),
+    }
 }
 
 /// Ends a cluster that did not come up, after its consoles and journals were kept.
@@ -142,10 +166,15 @@ pub(super) async fn given_up(fleet: &QemuFleet, plan: &Plan<'_>, error: &FleetEr
 async fn set_up(
     fleet: &QemuFleet,
     plan: &Plan<'_>,
+    kept: Option<&Kept>,
     progress: &Progress,
     stages: &mut Stages,
 ) -> Result<(), FleetError> {
-    try_join_all(plan.cluster.nodes.iter().map(|node| async move {
+    let concerned = |node: &&NodeSpec| match kept.map(|kept| &kept.parents) {
+        Some(Parents::Cluster(_, changes)) => changes.contains_key(&node.name),
+        _ => true,
+    };
+    try_join_all(plan.cluster.nodes.iter().filter(concerned).map(|node| async move {
         let agent = fleet.node(&node.name)?.agent();
         let phase = progress.phase(&node.name, "install");
         provision(&agent, &plan.network_of(node), fleet.stretch(PROVISION)).await?;

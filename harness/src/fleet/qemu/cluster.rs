@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -349,6 +349,10 @@ impl Fleet for QemuFleet {
     async fn exec(&self, node: &str, argv: &[String], deadline: Duration) -> Result<ExecOutput, FleetError> {
         let output: Result<ExecOutput, GuestError> = self.node(node)?.agent().exec(argv, None, deadline).await;
         Ok(output?)
+    }
+
+    fn terminal(&self, node: &str) -> Result<PathBuf, FleetError> {
+        Ok(self.node(node)?.machine().spec().terminal_socket())
     }
 
     async fn inject(&self, fault: &Fault) -> Result<Receipt, FleetError> {

@@ -23,7 +23,7 @@ use crate::lan::{Lan, LanConfig};
 use crate::probe::tls;
 use crate::progress::Progress;
 use crate::report::Facts;
-use crate::restore::Ingredients;
+use crate::restore::{Ingredients, update};
 use crate::switch::Switch;
 use crate::tools::accelerator::Accelerator as Accelerated;
 use crate::tools::{self, Kind, Qemu, ToolError};
@@ -194,7 +194,7 @@ impl<'a> Plan<'a> {
         let mut ingredients = self.common_ingredients("base");
         let nowhere = Path::new("/");
         let spec = self.base_machine(role, nowhere, nowhere.join("disk"), Memory::Private);
-        ingredients.add("image", &self.images[&role].hash);
+        ingredients.add("image", self.image_of(role));
         ingredients.add_hash("machine", format!("{:?}", args::arguments(&spec)));
         ingredients
     }
@@ -204,14 +204,23 @@ impl<'a> Plan<'a> {
         let mut ingredients = self.common_ingredients("configured");
         for node in &self.cluster.nodes {
             let name = &node.name;
-            ingredients.add(format!("image.{name}"), &self.images[&node.role].hash);
-            ingredients.add_hash(format!("machine.{name}"), self.shape(node));
-            ingredients.add_hash(format!("network.{name}"), format!("{:?}", self.network_of(node)));
+            ingredients.add(format!("image {name}"), self.image_of(node.role));
+            ingredients.add_hash(format!("machine {name}"), self.shape(node));
+            ingredients.add_hash(format!("network {name}"), format!("{:?}", self.network_of(node)));
             let tree = &self.bundle.nodes[name];
-            ingredients.add_hash(format!("files.{name}"), format!("{:?}\n{}", tree.files, tree.install));
+            ingredients.add_hash(format!("install {name}"), &tree.install);
+            for (path, file) in &tree.files {
+                ingredients.add_hash(update::file(name, path), format!("{file:?}"));
+            }
         }
         ingredients.add("databases", self.cluster.database.replicate.join(" "));
         ingredients
+    }
+
+    /// The image of a role, and which building of it.
+    fn image_of(&self, role: Role) -> String {
+        let image = &self.images[&role];
+        format!("{} {}", image.hash, image.build)
     }
 
     /// How QEMU would be called for a node, without the folders of a run.

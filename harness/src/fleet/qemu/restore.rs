@@ -1,13 +1,14 @@
 //! A cluster from its restore point: found, or made by booting and installing once; then every run is a copy that goes
 //! on where the saved machines stopped, with open connections between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 
-use super::base::{self, Bases};
-use super::bring_up::{Place, boot_and_install, given_up};
+use super::base;
+use super::bring_up::{Kept, Parents, boot_and_install, given_up};
 use super::cluster::QemuFleet;
 use super::freeze::{ASK, MARGIN, MOVE, freeze, since_1970, wake};
 use super::plan::{Net, Plan, Stages, environment};
@@ -15,6 +16,7 @@ use super::{Machine, Memory, Node, Start};
 use crate::fleet::{Fleet, FleetError, LaunchError};
 use crate::image;
 use crate::progress::Progress;
+use crate::restore::update::changes;
 use crate::restore::{
     Damage, Ingredients, Manifest, Point, Points, RestoreError, disk_file, limit, memory_file, state_file,
 };
@@ -38,7 +40,12 @@ pub(super) async fn ensure(
         drop(lock);
         return go_on(plan, point, progress, stages).await;
     }
-    match make(plan, &points, &ingredients, progress, stages).await? {
+    let parents = match nearest(&points, &ingredients, progress).await {
+        Some(cluster) => cluster,
+        None => Parents::Bases(base::ensure(plan, &points, progress).await?),
+    };
+    stages.end("base");
+    match make(plan, &points, &ingredients, parents, progress, stages).await? {
         Made::Kept => {}
         // The cluster itself is as good as any; only the next start is slow again.
         Made::NotKept(fleet) => return Ok(*fleet),
@@ -46,7 +53,31 @@ pub(super) async fn ensure(
     drop(lock);
     match find(&points, &ingredients, progress).await {
         Some(point) => go_on(plan, point, progress, stages).await,
-        None => boot_and_install(plan, &Place::Run, progress, stages).await,
+        None => boot_and_install(plan, None, progress, stages).await,
+    }
+}
+
+/// A fleet from the restore point of the plan, which is made anew from booted machines.
+pub(super) async fn anew(plan: &Plan<'_>, progress: &Progress, stages: &mut Stages) -> Result<QemuFleet, LaunchError> {
+    let points = Points::new(Cache::open().map_err(environment)?);
+    let ingredients = plan.ingredients();
+    let lock = points.lock(&ingredients, progress).await.map_err(not_made)?;
+    let bases = Parents::Bases(base::ensure(plan, &points, progress).await?);
+    stages.end("base");
+    let in_use = !points.remove(&ingredients).map_err(not_made)?;
+    if in_use && find(&points, &ingredients, progress).await.is_some() {
+        return Err(LaunchError::Environment {
+            what: "the restore point of this cluster is in use".into(),
+            mend: "harness status   tells what runs".into(),
+        });
+    }
+    if let Made::NotKept(fleet) = make(plan, &points, &ingredients, bases, progress, stages).await? {
+        return Ok(*fleet);
+    }
+    drop(lock);
+    match find(&points, &ingredients, progress).await {
+        Some(point) => go_on(plan, point, progress, stages).await,
+        None => Err(not_restored("it was removed as soon as it was made")),
     }
 }
 
@@ -79,11 +110,12 @@ fn warn_of(points: &Points, ingredients: &Ingredients, damage: &Damage, progress
     }
 }
 
-/// Installs on copies of the booted base machines, then freezes what came of it.
+/// Installs on copies of the parents, then freezes what came of it.
 async fn make(
     plan: &Plan<'_>,
     points: &Points,
     ingredients: &Ingredients,
+    parents: Parents,
     progress: &Progress,
     stages: &mut Stages,
 ) -> Result<Made, LaunchError> {
@@ -96,14 +128,15 @@ async fn make(
                 "restore point",
                 &format!("none is made, the next start is slow again: {error}"),
             );
-            let fleet = boot_and_install(plan, &Place::Run, progress, stages).await?;
+            let fleet = boot_and_install(plan, None, progress, stages).await?;
             return Ok(Made::NotKept(Box::new(fleet)));
         }
     };
-    let bases: Bases = base::ensure(plan, points, progress).await?;
-    stages.end("base");
-    let place = Place::Folder(staging.path().to_owned(), bases);
-    let fleet = boot_and_install(plan, &place, progress, stages).await?;
+    let kept = Kept {
+        folder: staging.path().to_owned(),
+        parents,
+    };
+    let fleet = boot_and_install(plan, Some(&kept), progress, stages).await?;
     let phase = progress.phase("restore point", "freezing the cluster");
     let title = format!(
         "cluster {} ({})",
@@ -127,6 +160,29 @@ async fn make(
     phase.done("kept for the next start");
     stages.end("freeze");
     Ok(Made::Kept)
+}
+
+/// The restore point of a cluster from which this one differs in the fewest files, if installing these is all it takes.
+async fn nearest(points: &Points, ingredients: &Ingredients, progress: &Progress) -> Option<Parents> {
+    let candidates = points.manifests().ok()?.into_iter().filter_map(|manifest| {
+        let changes = changes(&manifest.ingredients, ingredients)?;
+        Some((changes, manifest))
+    });
+    let (changes, manifest) =
+        candidates.min_by_key(|(changes, _)| changes.values().map(BTreeSet::len).sum::<usize>())?;
+    let point = find(points, &Ingredients::of_manifest(manifest.ingredients), progress).await?;
+    let text = changes.iter().map(|(node, paths)| {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        format!("{node}: {}", paths.join(" "))
+    });
+    progress.note(
+        "changed files",
+        &format!(
+            "installed over a frozen cluster (--cold installs everything): {}",
+            text.collect::<Vec<_>>().join("; ")
+        ),
+    );
+    Some(Parents::Cluster(point, changes))
 }
 
 /// Starts a copy of every machine of a point and lets all go on together.
@@ -175,7 +231,7 @@ async fn go_on(
     Ok(fleet)
 }
 
-async fn wake_all(fleet: &QemuFleet, manifest: &Manifest) -> Result<(), FleetError> {
+pub(super) async fn wake_all(fleet: &QemuFleet, manifest: &Manifest) -> Result<(), FleetError> {
     let limit = fleet.stretch(ASK);
     try_join_all(
         manifest

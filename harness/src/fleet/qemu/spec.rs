@@ -90,6 +90,11 @@ impl MachineSpec {
         self.sockets.join(format!("{}.qga", self.name))
     }
 
+    /// The other end of the guest's `/dev/hvc0`.
+    pub fn terminal_socket(&self) -> PathBuf {
+        self.sockets.join(format!("{}.tty", self.name))
+    }
+
     /// What the serial console printed, of all starts, one after the other.
     pub fn console_log(&self) -> PathBuf {
         self.logs.join(format!("{}.console", self.name))
