@@ -254,6 +254,11 @@ pub trait Fleet: Send + Sync {
         }
     }
 
+    /// The nodes whose machine has ended, by a power cut or by itself, with how it ended.
+    fn without_power(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// The unix socket behind a terminal of the node (`/dev/hvc0` there).
     ///
     /// # Errors

@@ -17,6 +17,9 @@ use crate::scenario::plan::CLOSING;
 /// After one closing step failed, the others only look: waiting would not help any more.
 const SHORT: u64 = 30;
 
+/// With a machine gone that no fault took away, each closing step looks once and waits for nothing.
+const FALLEN: Duration = Duration::from_secs(2);
+
 /// How often over a promised time to converge may pass before the wait for it ends: by then the promise is broken for
 /// certain, and how far it was missed is known well enough.
 const BROKEN_FOR_CERTAIN: u32 = 5;
@@ -39,6 +42,9 @@ pub(super) async fn close(
         if let Some(promised) = promised.filter(|_| *kind == "final-convergence") {
             within = within.min(promised * BROKEN_FOR_CERTAIN);
         }
+        if stage.fallen().is_some() {
+            within = within.min(FALLEN);
+        }
         stage.begin(first + number, kind, title);
         let began = Instant::now();
         let until = began + within;
@@ -52,6 +58,10 @@ pub(super) async fn close(
             "final-convergence" => converge(&stage.run, until, quiet_since).await,
             "final-queues" => drain(&stage.run, &mut traffic, until).await,
             _ => look::everywhere(&stage.run, until).await,
+        };
+        let result = match (result, stage.fallen()) {
+            (StepResult::Broken { .. }, Some(detail)) => StepResult::Inconclusive { detail },
+            (result, _) => result,
         };
         healthy |= *kind == "final-health" && matches!(result, StepResult::Held { .. });
         hopeless |= matches!(result, StepResult::Broken { .. });

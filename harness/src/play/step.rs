@@ -14,6 +14,9 @@ use crate::scenario::model::{Hold, Run as Command};
 use crate::scenario::plan::span;
 use crate::scenario::{Action, Step};
 
+/// How often a step that waits looks whether all machines are still there.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How often somebody who watches is told what a step still waits for.
 const TELL: Duration = Duration::from_secs(20);
 
@@ -44,15 +47,49 @@ impl Stage {
         let result = match &step.action {
             Action::Fault { fault, .. } => self.inject(fault, within).await,
             Action::Heal { fault, .. } => self.heal(fault, within).await,
-            Action::Expect(expectation) => expect::expect(&self.run, expectation, began + within).await,
-            Action::Run(command) => self.command(command, began + within).await,
-            Action::Hold(hold) => self.hold(hold, began + within).await,
+            Action::Expect(expectation) => {
+                let expect = expect::expect(&self.run, expectation, began + within);
+                self.unless_fallen(expect).await
+            }
+            Action::Run(command) => self.unless_fallen(self.command(command, began + within)).await,
+            Action::Hold(hold) => self.unless_fallen(self.hold(hold, began + within)).await,
         };
         let took = began.elapsed();
         let result = keep_promise(result, step.budget, took);
         let held = matches!(result, StepResult::Held { .. });
         self.end(index, result, took);
         held
+    }
+
+    /// What came of a step, or the news that a machine has ended that no fault took the power of: what the step waits for
+    /// may never come then, and says nothing about the cluster.
+    async fn unless_fallen(&self, step: impl Future<Output = StepResult>) -> StepResult {
+        let fallen = async {
+            loop {
+                match self.fallen() {
+                    Some(detail) => return StepResult::Inconclusive { detail },
+                    None => sleep(LOOK).await, // poll: nothing else is announced to a step
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = step => result,
+            fallen = fallen => fallen,
+        }
+    }
+
+    /// A machine that has ended without a power cut of this run, in words.
+    pub fn fallen(&self) -> Option<String> {
+        let cut = |name: &str| {
+            let cuts = |fault: &Fault| matches!(fault, Fault::PowerCut { node } if node == name);
+            self.broken.iter().any(cuts)
+        };
+        let ended = self.run.fleet.without_power();
+        let (node, how) = ended.into_iter().find(|(node, _)| !cut(node))?;
+        Some(format!(
+            "{node}: its machine {how}, and no fault of the scenario did that"
+        ))
     }
 
     /// Records the beginning of a step.

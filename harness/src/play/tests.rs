@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Observer, Settings, play, terms};
 use crate::fault::Fault;
 use crate::fleet::fake::FakeFleet;
-use crate::fleet::{ClusterFile, Topology};
+use crate::fleet::{ClusterFile, Fleet, Topology};
 use crate::oracle::{Judgement, Verdict, judge};
 use crate::record::{Event, Recorder, StepResult, What};
 use crate::scenario::defect::Defect;
@@ -61,9 +61,17 @@ fn scenario(name: &str) -> Scenario {
 
 /// Plays a scenario on the simulation and judges it; tokio's clock must be paused.
 async fn simulate(scenario: &Scenario, seed: u64) -> (Judgement, Vec<Event>, String) {
+    simulate_after(None, scenario, seed).await
+}
+
+/// As [`simulate`], after something happened to a machine that the scenario knows nothing of.
+async fn simulate_after(fault: Option<Fault>, scenario: &Scenario, seed: u64) -> (Judgement, Vec<Event>, String) {
     let cluster = cluster(&scenario.head.cluster).read().expect("a valid cluster");
     let topology = Topology::from(&cluster);
     let fleet = FakeFleet::new(topology.clone(), cluster.webmail.check, scenario.defect(), seed);
+    if let Some(fault) = fault {
+        fleet.inject(&fault).await.expect("it takes hold");
+    }
     let recorder = Recorder::in_memory();
     let story = Arc::new(Story::default());
     let settings = Settings {
@@ -207,6 +215,18 @@ fn the_receipt_of_every_fault_is_seen_to_miss_when_it_takes_hold_and_when_it_is_
             assert!(planted, "no planted defect for {reason} of {kind}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_dies_without_a_fault_ends_the_run_soon_and_without_a_verdict() {
+    let node = "gateway".to_owned();
+    let died = Fault::PowerCut { node };
+    let (judgement, events, story) = simulate_after(Some(died), &scenario("outsider"), 1).await;
+    assert_eq!(judgement.verdict, Verdict::Inconclusive, "{story}");
+    let why = "gateway: its machine ended by SIGKILL, and no fault of the scenario did that";
+    assert!(story.contains(why), "{story}");
+    let took = events.last().expect("an end").at;
+    assert!(took < 60_000_000, "{took} us\n{story}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,6 +145,12 @@ impl Fleet for FakeFleet {
         1.0
     }
 
+    fn without_power(&self) -> Vec<(String, String)> {
+        let world = self.look();
+        let ended = |name: &String| (name.clone(), "ended by SIGKILL".to_owned());
+        world.without_power().map(ended).collect()
+    }
+
     async fn send_mail(&self, mail: &Mail, deadline: Duration) -> Outcome {
         let attempt = self.look().submit(mail);
         self.finish(attempt, deadline).await

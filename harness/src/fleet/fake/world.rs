@@ -278,6 +278,12 @@ impl World {
         }
     }
 
+    /// The machines that are off.
+    pub fn without_power(&self) -> impl Iterator<Item = &String> {
+        let off = self.machines.iter().filter(|(_, machine)| machine.power == Power::Off);
+        off.map(|(name, _)| name)
+    }
+
     /// What keeps the cluster from being healthy.
     pub fn ailments(&self) -> Vec<String> {
         let mut found = Vec::new();

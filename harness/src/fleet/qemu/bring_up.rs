@@ -113,6 +113,7 @@ async fn boot_here(plan: &Plan<'_>, net: &Net, progress: &Progress) -> Result<Ve
     Ok(booted.into_iter().map(|(machine, _)| machine).collect())
 }
 
+/// Starts every machine as a copy of another one.
 async fn copies(plan: &Plan<'_>, net: &Net, kept: &Kept, progress: &Progress) -> Result<Vec<Machine>, LaunchError> {
     let Kept { folder, parents } = kept;
     let count = plan.cluster.nodes.len();

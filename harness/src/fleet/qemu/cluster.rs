@@ -351,6 +351,11 @@ impl Fleet for QemuFleet {
         Ok(output?)
     }
 
+    fn without_power(&self) -> Vec<(String, String)> {
+        let ended = |name: &String, node: &Node| Some((name.clone(), node.machine().exit().ended()?.to_string()));
+        self.nodes.iter().filter_map(|(name, node)| ended(name, node)).collect()
+    }
+
     fn terminal(&self, node: &str) -> Result<PathBuf, FleetError> {
         Ok(self.node(node)?.machine().spec().terminal_socket())
     }

@@ -13,7 +13,7 @@ use super::cluster::QemuFleet;
 use super::freeze::{ASK, MARGIN, MOVE, freeze, since_1970, wake};
 use super::plan::{Net, Plan, Stages, environment};
 use super::{Machine, Memory, Node, Start};
-use crate::fleet::{Fleet, FleetError, LaunchError};
+use crate::fleet::{Begin, Fleet, FleetError, LaunchError};
 use crate::image;
 use crate::progress::Progress;
 use crate::restore::update::changes;
@@ -40,12 +40,7 @@ pub(super) async fn ensure(
         drop(lock);
         return go_on(plan, point, progress, stages).await;
     }
-    let parents = match nearest(&points, &ingredients, progress).await {
-        Some(cluster) => cluster,
-        None => Parents::Bases(base::ensure(plan, &points, progress).await?),
-    };
-    stages.end("base");
-    match make(plan, &points, &ingredients, parents, progress, stages).await? {
+    match make(plan, &points, &ingredients, progress, stages).await? {
         Made::Kept => {}
         // The cluster itself is as good as any; only the next start is slow again.
         Made::NotKept(fleet) => return Ok(*fleet),
@@ -62,8 +57,6 @@ pub(super) async fn anew(plan: &Plan<'_>, progress: &Progress, stages: &mut Stag
     let points = Points::new(Cache::open().map_err(environment)?);
     let ingredients = plan.ingredients();
     let lock = points.lock(&ingredients, progress).await.map_err(not_made)?;
-    let bases = Parents::Bases(base::ensure(plan, &points, progress).await?);
-    stages.end("base");
     let in_use = !points.remove(&ingredients).map_err(not_made)?;
     if in_use && find(&points, &ingredients, progress).await.is_some() {
         return Err(LaunchError::Environment {
@@ -71,7 +64,7 @@ pub(super) async fn anew(plan: &Plan<'_>, progress: &Progress, stages: &mut Stag
             mend: "harness status   tells what runs".into(),
         });
     }
-    if let Made::NotKept(fleet) = make(plan, &points, &ingredients, bases, progress, stages).await? {
+    if let Made::NotKept(fleet) = make(plan, &points, &ingredients, progress, stages).await? {
         return Ok(*fleet);
     }
     drop(lock);
@@ -110,12 +103,11 @@ fn warn_of(points: &Points, ingredients: &Ingredients, damage: &Damage, progress
     }
 }
 
-/// Installs on copies of the parents, then freezes what came of it.
+/// Installs on copies of the nearest frozen cluster or of booted machines, then freezes what came of it.
 async fn make(
     plan: &Plan<'_>,
     points: &Points,
     ingredients: &Ingredients,
-    parents: Parents,
     progress: &Progress,
     stages: &mut Stages,
 ) -> Result<Made, LaunchError> {
@@ -132,6 +124,15 @@ async fn make(
             return Ok(Made::NotKept(Box::new(fleet)));
         }
     };
+    let parents = match plan.request.begin {
+        Begin::Restored => nearest(points, ingredients, progress).await,
+        Begin::Bases | Begin::Images => None,
+    };
+    let parents = match parents {
+        Some(cluster) => cluster,
+        None => Parents::Bases(base::ensure(plan, points, progress).await?),
+    };
+    stages.end("base");
     let kept = Kept {
         folder: staging.path().to_owned(),
         parents,
