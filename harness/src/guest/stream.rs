@@ -9,8 +9,8 @@ use super::error::GuestError;
 use super::exec::output;
 use crate::fleet::ExecOutput;
 
-/// Pause between two looks at the output of a running command. Each look is three questions to the agent, which an
-/// emulated processor has to answer beside its work: four looks a second cost an installation a twentieth of its time.
+/// Pause between two looks at the output of a running command. Each look is three questions to the agent, which the guest
+/// has to answer beside its work; people who watch an installation need no more than one a second.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One of the two outputs of a command.

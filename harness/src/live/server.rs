@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
@@ -60,14 +60,14 @@ impl Live {
         let mut line = String::new();
         reader.read_line(&mut line).await?;
         let ask = serde_json::from_str(&line);
-        if let Ok(Ask::Shell { node, size, kind }) = &ask {
-            return self.shell(node, *size, kind, reader, writer).await;
-        }
         let down = matches!(ask, Ok(Ask::Down));
         let answer = match ask {
-            Ok(ask) => self.answer(ask).await.unwrap_or_else(|error| Answer::Failed {
-                reason: error.to_string(),
-            }),
+            Ok(ask) => self
+                .answer(ask, &mut reader, &mut writer)
+                .await
+                .unwrap_or_else(|error| Answer::Failed {
+                    reason: error.to_string(),
+                }),
             Err(error) => Answer::Failed {
                 reason: format!("this is no question for a live cluster: {error}"),
             },
@@ -79,10 +79,17 @@ impl Live {
         told
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Answer, FleetError> {
+    /// The last answer to a question. What comes before it, and whether the caller is still there, is told and seen on the
+    /// connection.
+    async fn answer(
+        &self,
+        ask: Ask,
+        reader: &mut BufReader<OwnedReadHalf>,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<Answer, FleetError> {
         match ask {
             Ask::Exec { node, argv } => Ok(Answer::Output(self.fleet.exec(&node, &argv, COMMAND).await?)),
-            Ask::Shell { node, .. } => self.fleet.terminal(&node).map(|socket| Answer::Terminal { socket }),
+            Ask::Shell { node, size, kind } => self.shell(&node, size, &kind, reader, writer).await,
             Ask::Resize { node, size } => Ok(Answer::Output(
                 self.fleet.exec(&node, &shell::resize(size), shell::LIMIT).await?,
             )),

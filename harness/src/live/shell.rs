@@ -3,7 +3,6 @@
 //! QEMU's socket.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::server::{COMMAND, Live, tell};
 use super::{Answer, Size};
+use crate::fleet::FleetError;
 
 /// How long a short command about the terminal may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -78,39 +78,39 @@ impl Drop for Seat<'_> {
 
 impl Live {
     /// One shell, from its start to its end or to the caller's hanging up.
+    ///
+    /// # Errors
+    /// The node has no terminal, or its machine does not run the shell.
     pub(super) async fn shell(
         &self,
         node: &str,
         size: Size,
         kind: &str,
-        mut reader: BufReader<OwnedReadHalf>,
-        mut writer: OwnedWriteHalf,
-    ) -> io::Result<()> {
-        let failed = |reason: String| Answer::Failed { reason };
+        reader: &mut BufReader<OwnedReadHalf>,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<Answer, FleetError> {
+        let failed = |reason: &str| Answer::Failed {
+            reason: format!("{node}: {reason}"),
+        };
         let Some(_seat) = self.seats.take(node) else {
-            let reason = format!("{node}: somebody has a shell on its terminal already");
-            return tell(&mut writer, &failed(reason)).await;
+            return Ok(failed("somebody has a shell on its terminal already"));
         };
-        let socket = match self.fleet.terminal(node) {
-            Ok(socket) => socket,
-            Err(error) => return tell(&mut writer, &failed(error.to_string())).await,
-        };
-        tell(&mut writer, &Answer::Terminal { socket }).await?;
+        let socket = self.fleet.terminal(node)?;
+        if tell(writer, &Answer::Terminal { socket }).await.is_err() {
+            return Ok(failed("the caller has hung up"));
+        }
         let argv = start(size, kind);
         let hung_up = async {
             let mut nothing = [0];
             while reader.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
         };
         tokio::select! {
-            ended = self.fleet.exec(node, &argv, COMMAND) => {
-                let answer = ended.map_or_else(|error| failed(error.to_string()), Answer::Output);
-                tell(&mut writer, &answer).await
-            }
+            ended = self.fleet.exec(node, &argv, COMMAND) => ended.map(Answer::Output),
             () = hung_up => {
                 let stop = ["systemctl", "stop", UNIT].map(str::to_owned);
                 // A machine that is gone has no shell either.
                 let _ = self.fleet.exec(node, &stop, LIMIT).await;
-                Ok(())
+                Ok(failed("the caller has hung up"))
             }
         }
     }

@@ -100,14 +100,20 @@ async fn make(
     let kept = booted
         .into_iter()
         .zip(missing)
-        .map(|((machine, _), one)| keep(plan, points, machine, one));
+        .map(|((machine, _), one)| keep(plan, points, machine, one, progress));
     let bases: Bases = try_join_all(kept).await?.into_iter().collect();
     phase.done("kept for every cluster");
     Ok(bases)
 }
 
 /// Waits until a booted machine has nothing to do, and freezes it.
-async fn keep(plan: &Plan<'_>, points: &Points, machine: Machine, one: Missing) -> Result<(Role, Point), LaunchError> {
+async fn keep(
+    plan: &Plan<'_>,
+    points: &Points,
+    machine: Machine,
+    one: Missing,
+    progress: &Progress,
+) -> Result<(Role, Point), LaunchError> {
     let node = Arc::new(Node::adopt(machine, plan.timing()).await.map_err(not_booted)?);
     let settle = SETTLE.mul_f64(plan.slowness());
     node.agent()
@@ -120,11 +126,9 @@ async fn keep(plan: &Plan<'_>, points: &Points, machine: Machine, one: Missing) 
         .await
         .map_err(not_booted)?;
     points.commit(one.staging, &manifest).map_err(not_made)?;
-    match points.find(&one.ingredients) {
-        Ok(Some(point)) => Ok((one.role, point)),
-        Ok(None) => Err(gone("it was removed as soon as it was made")),
-        Err(damage) => Err(gone(&damage.to_string())),
-    }
+    let point = find(points, &one.ingredients, progress).await;
+    let gone = || LaunchError::Cluster("a base machine's restore point is gone as soon as it was made".into());
+    Ok((one.role, point.ok_or_else(gone)?))
 }
 
 /// The state does not matter: a bare system may be degraded by a unit that only a configured one satisfies.
@@ -149,10 +153,4 @@ pub(super) async fn become_node(node: &Node, base: &Point, mac: &str, limit: Dur
 
 fn not_booted(error: FleetError) -> LaunchError {
     LaunchError::Cluster(error.to_string())
-}
-
-fn gone(reason: &str) -> LaunchError {
-    LaunchError::Cluster(format!(
-        "the restore point of a base machine: {reason}\nhelp: --cold boots from the images"
-    ))
 }

@@ -232,6 +232,7 @@ async fn go_on(
     Ok(fleet)
 }
 
+/// Proves of every machine of a point that it goes on, and sets its clock.
 pub(super) async fn wake_all(fleet: &QemuFleet, manifest: &Manifest) -> Result<(), FleetError> {
     let limit = fleet.stretch(ASK);
     try_join_all(

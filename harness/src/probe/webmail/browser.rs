@@ -18,9 +18,9 @@ use crate::probe::tls;
 
 /// The header in which the mail nodes' web servers name themselves.
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
-/// The largest page that is read, bytes.
 /// The load balancer's cookie that names the node of a session.
 const NODE_COOKIE: &str = "NODE";
+/// The largest page that is read, bytes.
 const LARGEST_PAGE: usize = 8 << 20;
 
 /// An answer of the site.
