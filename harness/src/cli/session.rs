@@ -18,7 +18,7 @@ use crate::oracle::{Verdict, judge};
 use crate::play::{Settings, play, terms};
 use crate::progress::Progress;
 use crate::record::Recorder;
-use crate::report::{Facts, Report, write_junit};
+use crate::report::{Facts, Pace, Report, write_junit};
 use crate::scenario::Scenario;
 use crate::scenario::defect::Defect;
 
@@ -284,7 +284,8 @@ impl Session<'_> {
     }
 
     async fn play_one(&self, fleet: &Arc<dyn Fleet>, entry: &Entry, index: usize, fresh: bool) -> Ended {
-        let scenario = entry.scenario();
+        let pace = fleet.facts().pace.map_or(1.0, Pace::factor);
+        let scenario = &entry.scenario().at_pace(pace);
         let folder = self.options.report.join(scenario.name());
         let recorder = match begin(&folder) {
             Ok(recorder) => recorder,

@@ -186,8 +186,8 @@ pub trait Fleet: Send + Sync {
     /// What reports say about it: `fleet`, accelerator, versions, and how long each stage of the launch took.
     fn facts(&self) -> Facts;
 
-    /// Factor by which time limits are stretched: 1 with hardware virtualisation, more under emulation. Only limits
-    /// that guard against hanging are stretched, never the budgets of a scenario.
+    /// Factor by which time limits are stretched: 1 with hardware virtualisation, more under emulation. It is for
+    /// limits that guard against hanging; the budgets of a scenario follow the measured [`crate::report::Pace`] instead.
     fn slowness(&self) -> f64;
 
     /// Hands one message over as a foreign mail server does: look up MX, try the hosts by preference (RFC 5321

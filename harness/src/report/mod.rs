@@ -3,6 +3,7 @@
 
 mod junit;
 mod model;
+mod pace;
 mod table;
 mod words;
 
@@ -17,6 +18,7 @@ use crate::oracle::Verdict;
 
 pub use self::junit::junit;
 pub use self::model::{Accelerator, Facts, FaultReport, MustFail, Report, SCHEMA, StepReport, Timing};
+pub use self::pace::Pace;
 pub use self::table::table;
 pub use self::words::{in_words, measured};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::words;
+use super::{Pace, words};
 use crate::fault::Fault;
 use crate::oracle::{Judgement, Outage, Reason, Replicated, Tally, Verdict, describe_fault};
 use crate::record::{Event, Micros, StepResult, What};
@@ -23,6 +23,8 @@ pub struct Facts {
     pub accelerator: Option<Accelerator>,
     /// Versions of programs: `harness`, `qemu`, and of what the images hold.
     pub versions: BTreeMap<String, String>,
+    /// How fast emulated machines are; others need no measure.
+    pub pace: Option<Pace>,
     /// The most memory that each machine's process has held so far, bytes (`VmHWM`, proc_pid_status(5)).
     pub memory: BTreeMap<String, u64>,
     /// What was done before the record began: `tools`, `image`, `boot`, `install`, `ready`.
@@ -91,6 +93,9 @@ pub struct Report {
     pub wall: Micros,
     /// The accelerator of the machines.
     pub accelerator: Option<Accelerator>,
+    /// How fast emulated machines are: limits of budgets grow by its factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
     /// The most memory that each machine's process held, bytes; empty on the simulation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub memory: BTreeMap<String, u64>,
@@ -181,6 +186,7 @@ impl Report {
             wall: timings.iter().map(|timing| timing.took).sum(),
             timings,
             accelerator: facts.accelerator,
+            pace: facts.pace,
             memory: facts.memory,
             versions: facts.versions,
         };

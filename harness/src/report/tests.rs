@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Accelerator, Facts, Report, Timing, in_words, junit, overall, table, write_junit};
+use super::{Accelerator, Facts, Pace, Report, Timing, in_words, junit, overall, table, write_junit};
 use crate::oracle::tests::story::{SECOND, Script, mailbox, terms, told, without};
 use crate::oracle::{Verdict, judge};
 use crate::record::{Event, StepResult, What};
@@ -20,6 +20,7 @@ fn facts() -> Facts {
             reason: "a guest did not run under /dev/kvm".into(),
         }),
         versions: BTreeMap::from([("harness".into(), "0.1.0".into()), ("qemu".into(), "10.0.3".into())]),
+        pace: Some(Pace { log_in: 1_350_000 }),
         memory: BTreeMap::from([("mail1".into(), 880_000_000)]),
         timings: vec![
             timing("tools", 7),

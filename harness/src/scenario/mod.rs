@@ -5,6 +5,7 @@ pub mod check;
 pub mod defect;
 pub mod expectation;
 pub mod model;
+mod pace;
 pub mod parse;
 pub mod plan;
 pub mod schema;

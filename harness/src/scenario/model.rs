@@ -84,7 +84,7 @@ pub struct Step {
     pub action: Action,
     /// Guard against hanging, before it is stretched for slow machines.
     pub within: Duration,
-    /// A promise: the step is broken if it took longer. Never stretched.
+    /// A promise: the step is broken if it took longer. Multiplied on hosts that are measured to be slower.
     pub budget: Option<Duration>,
 }
 

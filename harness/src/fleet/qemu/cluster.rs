@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use crate::probe::exec::{Exec, ExecError};
 use crate::probe::smtp::{MxHost, Sender, StartTls};
 use crate::probe::{imap, queue, smtp, sql, webmail};
 use crate::record::Outcome;
-use crate::report::Facts;
+use crate::report::{Facts, Pace};
 use crate::restore::Point;
 use crate::switch::Switch;
 
@@ -52,6 +52,8 @@ pub struct QemuFleet {
     pub(super) slowness: f64,
     /// What reports say of this cluster.
     pub(super) facts: Facts,
+    /// Measured once the machines are warm.
+    pub(super) pace: OnceLock<Pace>,
     /// The restore point that it goes on from; it may not be removed meanwhile.
     pub(super) point: Option<Point>,
     /// Sockets, disks and consoles; goes last, after the machines.
@@ -220,6 +222,7 @@ impl Fleet for QemuFleet {
             .filter_map(|(name, node)| Some((name.clone(), peak_memory(node.machine().pid())?)));
         Facts {
             memory: peaks.collect(),
+            pace: self.pace.get().copied(),
             ..self.facts.clone()
         }
     }

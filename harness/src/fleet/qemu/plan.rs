@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future::try_join_all;
 use generator::bundle::Bundle;
@@ -259,6 +259,7 @@ impl<'a> Plan<'a> {
                 versions: BTreeMap::from([("qemu".to_owned(), self.qemu.version.clone())]),
                 ..Facts::default()
             },
+            pace: OnceLock::new(),
             point: None,
             _run_dir: net.run_dir,
         })
