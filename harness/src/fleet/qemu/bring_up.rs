@@ -13,7 +13,7 @@ use super::cluster::{QemuFleet, error};
 use super::freeze::ASK;
 use super::offspring::{self, Parent};
 use super::plan::{Net, Plan, Stages, base_name, cores, environment};
-use super::{Machine, Memory, Start, boot_all, restore};
+use super::{Machine, Memory, Node, Start, boot_all, restore};
 use crate::fleet::{Begin, Fleet, FleetError, LaunchError, LaunchRequest};
 use crate::guest::{install_bundle, provision};
 use crate::image;
@@ -76,7 +76,9 @@ pub(super) async fn boot_and_install(
         None => boot_here(plan, &net, progress).await?,
         Some(kept) => copies(plan, &net, kept, progress).await?,
     };
-    let mut fleet = plan.fleet(net, machines).await?;
+    let adopted = try_join_all(machines.into_iter().map(|machine| Node::adopt(machine, plan.timing())));
+    let nodes = adopted.await.map_err(|e| LaunchError::Cluster(e.to_string()))?;
+    let mut fleet = plan.fleet(net, nodes)?;
     if let Some(kept) = kept
         && let Err(error) = wake_copies(&fleet, plan, &kept.parents).await
     {

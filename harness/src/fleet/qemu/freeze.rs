@@ -104,8 +104,9 @@ pub(super) async fn wake(node: &Node, saved: &SavedMachine, nonce: &str, limit: 
         let found = String::from_utf8_lossy(&found);
         return Err(told(format!("its memory holds {found:?} instead of the nonce")));
     }
-    if node.boot_id() != saved.boot_id {
-        let (now, then) = (node.boot_id(), &saved.boot_id);
+    let now = node.agent().boot_id(limit).await?;
+    if now != saved.boot_id {
+        let then = &saved.boot_id;
         return Err(told(format!("it booted anew: {now} after {then}")));
     }
     Ok(node.agent().set_time(limit).await?)

@@ -45,13 +45,26 @@ impl Node {
     /// The agent does not tell the number of the boot.
     pub async fn adopt(machine: Machine, timing: Timing) -> Result<Self, FleetError> {
         let boot_id = machine.agent().boot_id(timing.limit(10)).await?;
-        Ok(Self {
+        Ok(Self::of(machine, timing, boot_id))
+    }
+
+    /// Takes a machine that goes on from where it was saved, in the boot that it was saved in.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub async fn go_on(machine: Machine, timing: Timing, boot_id: String) -> Result<Self, FleetError> {
+        machine.agent().ping(timing.limit(10)).await?;
+        Ok(Self::of(machine, timing, boot_id))
+    }
+
+    fn of(machine: Machine, timing: Timing, boot_id: String) -> Self {
+        Self {
             spec: machine.spec().after_power_cut(),
             timing,
             machine: Mutex::new(Arc::new(machine)),
             boot_id: Mutex::new(boot_id),
             restart: Mutex::new(None),
-        })
+        }
     }
 
     /// Its name.

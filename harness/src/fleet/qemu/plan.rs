@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use futures::future::try_join_all;
 use generator::bundle::Bundle;
 use generator::render::render;
 use generator::secrets::Secrets;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::address::Addresses;
 use super::cluster::QemuFleet;
-use super::{Accelerator, BootLimits, Machine, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
+use super::{Accelerator, BootLimits, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
 use crate::fleet::{LaunchError, LaunchRequest};
 use crate::guest::NetworkPlan;
 use crate::image::{self, Definitions, Image, ImageRole, Store};
@@ -230,11 +229,9 @@ impl<'a> Plan<'a> {
         format!("{:?}", args::arguments(&spec))
     }
 
-    /// Machines on their network as a fleet whose health nobody has looked at yet.
-    pub async fn fleet(&self, net: Net, machines: Vec<Machine>) -> Result<QemuFleet, LaunchError> {
+    /// Nodes on their network as a fleet whose health nobody has looked at yet.
+    pub fn fleet(&self, net: Net, nodes: Vec<Node>) -> Result<QemuFleet, LaunchError> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", self.request.cluster.origin));
-        let adopted = try_join_all(machines.into_iter().map(|machine| Node::adopt(machine, self.timing())));
-        let nodes = adopted.await.map_err(|e| LaunchError::Cluster(e.to_string()))?;
         Ok(QemuFleet {
             topology: self.cluster.into(),
             passwords: self.secrets.mailbox_passwords.clone(),

@@ -213,7 +213,15 @@ async fn go_on(
         .await
         .map_err(not_restored)?;
     let manifest = point.manifest().clone();
-    let mut fleet = plan.fleet(net, machines).await?;
+    let saved = |machine: &Machine| manifest.machines.iter().find(|saved| saved.name == machine.name());
+    let nodes = try_join_all(machines.into_iter().map(|machine| {
+        let boot_id = saved(&machine).map(|saved| saved.boot_id.clone()).unwrap_or_default();
+        Node::go_on(machine, plan.timing(), boot_id)
+    }))
+    .await
+    .map_err(not_restored)?;
+    stages.end("agents");
+    let mut fleet = plan.fleet(net, nodes)?;
     fleet.point = Some(point);
     if let Err(error) = wake_all(&fleet, &manifest).await {
         return Err(given_up(&fleet, plan, &error).await);
