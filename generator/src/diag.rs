@@ -21,12 +21,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+mod fix;
 mod json;
 mod nearest;
 mod show;
 mod spans;
 mod toml_error;
 
+pub use fix::{Fix, apply};
 pub use json::{line_column, to_json};
 pub use nearest::{did_you_mean, nearest};
 pub use show::render;
@@ -62,6 +64,8 @@ pub struct Diagnostic {
     pub why: Option<String>,
     /// How to mend it.
     pub help: Option<String>,
+    /// The mend as edits of the file, made together; empty if it takes a decision that only people can make.
+    pub fixes: Vec<Fix>,
 }
 
 impl Diagnostic {
@@ -76,6 +80,7 @@ impl Diagnostic {
             related: Vec::new(),
             why: None,
             help: None,
+            fixes: Vec::new(),
         }
     }
 
@@ -113,6 +118,13 @@ impl Diagnostic {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help = Some(help.into());
+        self
+    }
+
+    /// The mend as edits of the file. They belong to the help, which has to be given too.
+    #[must_use]
+    pub fn fix(mut self, fixes: impl IntoIterator<Item = Fix>) -> Diagnostic {
+        self.fixes.extend(fixes);
         self
     }
 

@@ -19,7 +19,8 @@ pub fn line_column(source: &str, offset: usize) -> (usize, usize) {
 }
 
 /// `{"file", "errors", "warnings", "findings": [{"code", "severity", "message", "line", "column", "label", "related",
-/// "why", "help"}]}`; what a finding does not have is `null`.
+/// "why", "help", "fixes"}]}`; what a finding does not have is `null` or an empty list. A fix has `start` and `end`, bytes
+/// of the file from 0, and the `replacement`.
 pub fn to_json(diagnostics: &[Diagnostic], file_name: &str, source: &str) -> Value {
     let findings: Vec<Value> = diagnostics
         .iter()
@@ -33,6 +34,11 @@ pub fn to_json(diagnostics: &[Diagnostic], file_name: &str, source: &str) -> Val
                     json!({ "line": line, "column": column, "label": label })
                 })
                 .collect();
+            let fixes: Vec<Value> = d
+                .fixes
+                .iter()
+                .map(|fix| json!({ "start": fix.span.start, "end": fix.span.end, "replacement": fix.replacement }))
+                .collect();
             json!({
                 "code": d.code,
                 "severity": d.severity,
@@ -43,6 +49,7 @@ pub fn to_json(diagnostics: &[Diagnostic], file_name: &str, source: &str) -> Val
                 "related": related,
                 "why": d.why,
                 "help": d.help,
+                "fixes": fixes,
             })
         })
         .collect();

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, Snippet};
 
-use super::{Diagnostic, Severity};
+use super::fix::possible;
+use super::{Diagnostic, Fix, Severity};
 
 /// All diagnostics, one after the other with an empty line between; ends with a newline unless there are none.
 /// `color` adds ANSI escapes. Control characters of the source are shown as symbols.
@@ -13,7 +14,12 @@ pub fn render(diagnostics: &[Diagnostic], file_name: &str, source: &str, color: 
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let shown: Vec<String> = diagnostics
         .iter()
-        .map(|d| tidy(&renderer.render(&[group(d, file_name, source)])))
+        .map(|d| {
+            let groups: Vec<Group<'_>> = std::iter::once(group(d, file_name, source))
+                .chain(correction(d, source))
+                .collect();
+            tidy(&renderer.render(&groups))
+        })
         .collect();
     shown.join("\n")
 }
@@ -42,10 +48,33 @@ fn group<'a>(diagnostic: &'a Diagnostic, file_name: &'a str, source: &'a str) ->
     if let Some(why) = &diagnostic.why {
         group = group.element(Level::NOTE.message(why.as_str()));
     }
-    if let Some(help) = &diagnostic.help {
+    if let (Some(help), []) = (&diagnostic.help, diagnostic.fixes.as_slice()) {
         group = group.element(Level::HELP.message(help.as_str()));
     }
     group
+}
+
+/// The help with the lines as they should be.
+fn correction<'a>(diagnostic: &'a Diagnostic, source: &'a str) -> Option<Group<'a>> {
+    if diagnostic.fixes.is_empty() {
+        return None;
+    }
+    let title = Level::HELP.secondary_title(diagnostic.help.as_deref().unwrap_or("write"));
+    // Each edit in a snippet of its own: of several in one only the lines that come are shown, not those that go.
+    let shown = possible(source, &diagnostic.fixes)
+        .into_iter()
+        .map(|fix| Snippet::source(source).patch(Patch::new(visible(source, fix), fix.replacement.as_str())));
+    Some(title.elements(shown))
+}
+
+/// A line that is taken out before an empty one would be shown as two.
+fn visible(source: &str, fix: &Fix) -> Range<usize> {
+    let line = source[fix.span.clone()].ends_with('\n') && fix.replacement.is_empty();
+    if line && source[fix.span.end..].starts_with('\n') {
+        fix.span.start..fix.span.end - 1
+    } else {
+        fix.span.clone()
+    }
 }
 
 /// The span cut to the source, at character boundaries and within one line: a caret under twenty lines helps nobody.
