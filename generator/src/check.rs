@@ -3,20 +3,28 @@
 //! A rule is a function over a [`Loaded`] description; [`RULES`] lists what the rules can say. Errors stop a rendering,
 //! warnings do not. Nothing here reads files or panics, whatever the description holds.
 
-use crate::diag::Severity;
+use crate::diag::{Fix, Severity, Spans};
 use crate::secrets::Secrets;
 use crate::spec::Loaded;
 
+mod access;
 mod addresses;
+mod authenticity;
+mod balancing;
+mod clocks;
 mod database;
 mod dns;
 mod mail;
 mod mailboxes;
+mod mariadb;
 mod names;
 mod options;
+mod queue;
 mod rules;
 mod secrets;
+mod storage;
 mod topology;
+mod zone;
 
 pub use crate::diag::Diagnostic as Finding;
 pub use rules::{RULES, Rule};
@@ -27,14 +35,26 @@ pub fn check(loaded: &Loaded) -> Vec<Finding> {
         loaded,
         found: Vec::new(),
     };
-    addresses::check(&mut findings);
-    names::check(&mut findings);
-    topology::check(&mut findings);
-    mailboxes::check(&mut findings);
-    database::check(&mut findings);
-    mail::check(&mut findings);
-    options::check(&mut findings);
-    dns::check(&mut findings);
+    for rules in [
+        addresses::check,
+        access::check,
+        clocks::check,
+        names::check,
+        topology::check,
+        mailboxes::check,
+        balancing::check,
+        storage::check,
+        database::check,
+        mariadb::check,
+        queue::check,
+        mail::check,
+        options::check,
+        dns::check,
+        zone::check,
+        authenticity::check,
+    ] {
+        rules(&mut findings);
+    }
     let mut found = findings.found;
     found.sort_by_key(|f| f.span.as_ref().map_or(usize::MAX, |s| s.start));
     found
@@ -49,6 +69,33 @@ pub fn check_secrets(secrets: &Secrets) -> Vec<Finding> {
 /// True if one of the findings is an error.
 pub fn has_errors(findings: &[Finding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)
+}
+
+/// A text as a TOML string.
+fn toml(text: &str) -> String {
+    ::toml::Value::from(text).to_string()
+}
+
+/// A secret that stands in the description. The place is the table: a message that shows the line would show the secret.
+fn in_the_open(findings: &Findings<'_>, table: &str, key: &str, value: &str) -> Finding {
+    let source = &findings.loaded.source;
+    let shows = |span: &std::ops::Range<usize>| source.get(span.clone()).is_some_and(|text| text.contains(value));
+    let parent = table.split('.').next().unwrap_or(table);
+    let span = [table, parent]
+        .iter()
+        .filter_map(|path| findings.span(path))
+        .find(|span| !shows(span));
+    let mut finding = findings.at(
+        "secret-in-description",
+        table,
+        "",
+        format!("`{table}` holds a secret: `{key}`"),
+    );
+    finding.span = span;
+    finding.label = format!("`{key}` stands here");
+    finding
+        .why("a description is reviewed, copied and kept in version control, where everybody can read the secret for ever")
+        .help("remove the option and give the secret another value: secrets are made by the generator and kept in a file of mode 0600")
 }
 
 /// What the rules work on, and where they leave what they find.
@@ -75,6 +122,29 @@ impl<'a> Findings<'a> {
             ..Finding::error(code, message)
         }
         .at(self.span(path), label)
+    }
+
+    /// The correction that gives a key another value, written as TOML; none if the key is not in the file.
+    fn instead(&self, path: &str, value: impl Into<String>) -> Option<Fix> {
+        Fix::replace(&self.loaded.spans, path, value)
+    }
+
+    /// The correction that takes a key out.
+    fn without(&self, path: &str) -> Option<Fix> {
+        Fix::remove(&self.loaded.spans, &self.loaded.source, path)
+    }
+
+    /// The correction that sets a key of a table, whether it is there or not.
+    fn with(&self, table: &str, key: &str, value: &str) -> Option<Fix> {
+        let spans = &self.loaded.spans;
+        let written = spans
+            .value(&Spans::join(table, key))
+            .and_then(|span| self.loaded.source.get(span));
+        if written == Some(value) {
+            return None;
+        }
+        Fix::replace(spans, &Spans::join(table, key), value)
+            .or_else(|| Fix::add(spans, &self.loaded.source, table, &format!("{key} = {value}")))
     }
 
     fn push(&mut self, finding: Finding) {

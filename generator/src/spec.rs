@@ -6,6 +6,14 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod allowed;
+mod load;
+mod storage;
+
+pub use allowed::Allowed;
+pub use load::{LoadError, Loaded};
+pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
+
 /// The six databases that the cluster may replicate, in the order in which they are created.
 pub const KNOWN_DATABASES: [&str; 6] = ["amavisd", "iredadmin", "iredapd", "roundcubemail", "sogo", "vmail"];
 
@@ -34,6 +42,9 @@ pub struct Cluster {
     /// Additional DNS records of the zone.
     #[serde(default)]
     pub dns: Dns,
+    /// What mail lies on; unstated, nothing is said about it.
+    #[serde(default)]
+    pub storage: Option<Storage>,
 }
 
 /// Name and mail domains of the cluster.
@@ -62,6 +73,13 @@ pub struct Network {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub admin_from: Vec<Ipv4Net>,
+    /// Time servers (NTP), names or addresses. Given, each node's `systemd-timesyncd` follows them; not given, keeping the
+    /// clocks is left to the operator.
+    #[serde(default)]
+    pub time_servers: Vec<String>,
+    /// Further ports that the nodes' firewalls let in.
+    #[serde(default, rename = "allow")]
+    pub allowed: Vec<Allowed>,
 }
 
 /// One machine.
@@ -111,6 +129,9 @@ pub struct Webmail {
     /// How soon a dead node is noticed.
     #[serde(default)]
     pub check: CheckProfile,
+    /// Raw additional settings of HAProxy's backend `webmail`, by keyword: `"timeout server" = "90s"`.
+    #[serde(default)]
+    pub options: std::collections::BTreeMap<String, String>,
 }
 
 /// The health-check profile of the load balancer.
@@ -147,6 +168,8 @@ pub struct Database {
     /// The host part of the replication account. Unset, it is the peer's address, which is right; anything else is
     /// checked (`%` is refused).
     pub replication_host: Option<String>,
+    /// Data that a mail node holds before the cluster is made.
+    pub existing: Option<Existing>,
     /// Raw additional options of the `[mariadbd]` section.
     pub options: std::collections::BTreeMap<String, String>,
 }
@@ -156,6 +179,7 @@ impl Default for Database {
         Database {
             replicate: KNOWN_DATABASES.map(str::to_owned).to_vec(),
             replication_host: None,
+            existing: None,
             options: Default::default(),
         }
     }
@@ -233,7 +257,3 @@ impl Cluster {
         std::iter::once(self.cluster.domain.as_str()).chain(self.cluster.more_domains.iter().map(String::as_str))
     }
 }
-
-mod load;
-
-pub use load::{LoadError, Loaded};

@@ -12,7 +12,6 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             place(findings, index);
         }
     }
-    admin(findings);
 }
 
 fn subnet(findings: &mut Findings<'_>) {
@@ -57,10 +56,18 @@ fn duplicate(findings: &mut Findings<'_>, index: usize) -> bool {
     let Some(first) = nodes[..index].iter().position(|n| n.address == node.address) else {
         return false;
     };
-    let message = format!(
-        "{} and {} have the same address {}",
-        nodes[first].name, node.name, node.address
-    );
+    let message = if nodes[first].role == node.role {
+        format!(
+            "{} and {} have the same address {}",
+            nodes[first].name, node.name, node.address
+        )
+    } else {
+        let (one, other) = (nodes[first].role.as_str(), node.role.as_str());
+        format!(
+            "the {one} {} and the {other} {} have the same address {}",
+            nodes[first].name, node.name, node.address
+        )
+    };
     let finding = findings
         .at("duplicate-address", &format!("node[{index}].address"), "used again", message)
         .related(findings.span(&format!("node[{first}].address")), "first used here")
@@ -108,23 +115,9 @@ fn reserved(subnet: ipnet::Ipv4Net, router: Ipv4Addr, address: Ipv4Addr) -> Opti
         a if a == router => Some("the router's"),
         a if a == subnet.network() && !small => Some("the network's own"),
         a if a == subnet.broadcast() && !small => Some("the broadcast"),
+        a if a.is_loopback() => Some("a loopback"),
+        a if a.is_multicast() => Some("a multicast"),
+        a if a.is_unspecified() || a.octets()[0] >= 240 => Some("a reserved"),
         _ => None,
-    }
-}
-
-fn admin(findings: &mut Findings<'_>) {
-    for (index, from) in findings.cluster().network.admin_from.iter().enumerate() {
-        if from.prefix_len() == 0 {
-            let finding = findings
-                .at(
-                    "admin-from-everywhere",
-                    &format!("network.admin_from[{index}]"),
-                    "every address",
-                    "SSH is open to every address",
-                )
-                .why("the log-in of every node can be tried from anywhere")
-                .help("name the networks of the administrators");
-            findings.push(finding);
-        }
     }
 }

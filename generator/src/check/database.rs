@@ -1,96 +1,15 @@
-//! Databases: which are replicated, who may replicate, and options that break two-way replication.
+//! Databases: which are replicated, who may replicate, and what they hold already.
 
 use std::net::Ipv4Addr;
 
-use super::{Finding, Findings};
-use crate::diag::{Spans, did_you_mean};
-use crate::spec::KNOWN_DATABASES;
-
-/// Options that name what is replicated, by normalised name.
-const FILTERS: [&str; 9] = [
-    "binlog_do_db",
-    "binlog_ignore_db",
-    "replicate_do_db",
-    "replicate_do_table",
-    "replicate_ignore_db",
-    "replicate_ignore_table",
-    "replicate_rewrite_db",
-    "replicate_wild_do_table",
-    "replicate_wild_ignore_table",
-];
-
-/// Options whose value differs between the nodes or that replication cannot do without.
-const MANAGED: [&str; 15] = [
-    "auto_increment_increment",
-    "auto_increment_offset",
-    "datadir",
-    "gtid_domain_id",
-    "gtid_strict_mode",
-    "log_bin",
-    "log_slave_updates",
-    "require_secure_transport",
-    "server_id",
-    "grant_tables",
-    "networking",
-    "slave_start",
-    "ssl_ca",
-    "ssl_cert",
-    "ssl_key",
-];
-
-/// An option that guards acknowledged writes, the values that do, and what happens with others.
-const DURABLE: [(&str, &[&str], &str); 8] = [
-    (
-        "init_rpl_role",
-        &["MASTER", "0"],
-        "after a crash this node drops writes that the other one may have received already, and never gets them back",
-    ),
-    (
-        "innodb_doublewrite",
-        &["ON", "1", "TRUE"],
-        "a page that was half written at a power cut cannot be repaired",
-    ),
-    (
-        "innodb_flush_log_at_trx_commit",
-        &["1", "3"],
-        "up to a second of acknowledged writes is lost in a power cut",
-    ),
-    (
-        "relay_log_recovery",
-        &["ON", "1", "TRUE"],
-        "after a crash replication may stop at a damaged relay log",
-    ),
-    (
-        "rpl_semi_sync_master_enabled",
-        &["ON", "1", "TRUE"],
-        "a write is acknowledged before the peer has it",
-    ),
-    (
-        "rpl_semi_sync_master_wait_point",
-        &["AFTER_SYNC", "0"],
-        "clients see rows that the peer may never get",
-    ),
-    (
-        "rpl_semi_sync_slave_enabled",
-        &["ON", "1", "TRUE"],
-        "the peer acknowledges writes that this node does not have",
-    ),
-    (
-        "sync_binlog",
-        &["1"],
-        "a power cut loses acknowledged writes out of the binary log, and the peer never gets them",
-    ),
-];
+use super::Findings;
+use crate::diag::did_you_mean;
+use crate::spec::{KNOWN_DATABASES, Role};
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     databases(findings);
     replication_host(findings);
-    let options = &findings.cluster().database.options;
-    for (key, value) in options {
-        if let Some(finding) = option(findings, key, value) {
-            findings.push(finding);
-        }
-    }
+    existing(findings);
 }
 
 fn databases(findings: &mut Findings<'_>) {
@@ -121,7 +40,8 @@ fn databases(findings: &mut Findings<'_>) {
                     "first listed here",
                 )
                 .why("it would be created twice")
-                .help("remove one of the two");
+                .help("remove one of the two")
+                .fix(findings.instead("database.replicate", list(once(replicate))));
             findings.push(finding);
         }
     }
@@ -129,9 +49,21 @@ fn databases(findings: &mut Findings<'_>) {
         let finding = findings
             .at("missing-vmail", "database.replicate", "`vmail` is missing", "the accounts' database `vmail` is not replicated")
             .why("accounts, passwords and aliases would exist on one node only, and after a failover nobody could log in; lists without it come from set-ups that keep accounts in LDAP")
-            .help("add \"vmail\" to the list");
+            .help("add \"vmail\" to the list")
+            .fix(findings.instead("database.replicate", list(replicate.iter().map(String::as_str).chain(["vmail"]))));
         findings.push(finding);
     }
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(super::toml).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// Each name where it stands first.
+fn once(names: &[String]) -> impl Iterator<Item = &str> {
+    let first = |(index, name): &(usize, &String)| !names[..*index].contains(name);
+    names.iter().enumerate().filter(first).map(|(_, name)| name.as_str())
 }
 
 fn replication_host(findings: &mut Findings<'_>) {
@@ -165,7 +97,47 @@ fn replication_host(findings: &mut Findings<'_>) {
     let finding = findings
         .at("replication-host", "database.replication_host", label, message)
         .why("the account reads every row of every database, password hashes included, and both nodes need it")
-        .help("remove the line: each node then admits its peer's address only");
+        .help("remove the line: each node then admits its peer's address only")
+        .fix(findings.without("database.replication_host"));
+    findings.push(finding);
+}
+
+/// Rows that were there before a link is made are no part of the stream that it carries.
+fn existing(findings: &mut Findings<'_>) {
+    let cluster = findings.cluster();
+    let Some(existing) = &cluster.database.existing else {
+        return;
+    };
+    let mail: Vec<&str> = cluster.of_role(Role::Mail).map(|n| n.name.as_str()).collect();
+    if !mail.contains(&existing.node.as_str()) {
+        let finding = findings
+            .at(
+                "existing-data-node",
+                "database.existing.node",
+                "not a mail node",
+                format!("{:?} is not a mail node", existing.node),
+            )
+            .why("databases are on mail nodes only")
+            .help(did_you_mean(&existing.node, &mail).unwrap_or_else(|| "name a mail node".to_owned()));
+        findings.push(finding);
+        return;
+    }
+    if existing.copied {
+        return;
+    }
+    let other = mail
+        .iter()
+        .find(|name| **name != existing.node)
+        .unwrap_or(&"the other node");
+    let finding = findings
+        .at(
+            "existing-data-not-copied",
+            "database.existing",
+            "stays on this node",
+            format!("what {} holds already never reaches {other}", existing.node),
+        )
+        .why("replication carries what is written after the link was made; after a failover the older rows are missing, and the first change of one stops replication")
+        .help(format!("copy it first: mariadb-backup on {}, restore and `gtid_slave_pos` on {other}; then write copied = true", existing.node));
     findings.push(finding);
 }
 
@@ -192,76 +164,8 @@ impl Admitted {
     }
 }
 
-fn option(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> {
-    let path = Spans::join("database.options", key);
-    let name = normal(key);
-    let given = value.trim().to_uppercase();
-    if FILTERS.contains(&name.as_str()) {
-        let said = findings
-            .at("binlog-filter", &path, "a filter", format!("`{key}` filters replication"))
-            .why("which statements pass depends on the client's current database: one write is silently not replicated, another stops the peer")
-            .help("remove the option; name the databases in database.replicate");
-        return Some(said);
-    }
-    if name == "binlog_format" && given != "ROW" {
-        let said = findings
-            .at(
-                "binlog-format",
-                &path,
-                "not ROW",
-                format!("the binary log format is {value}"),
-            )
-            .why("statements can have another effect on the peer, and the two copies drift apart without an error")
-            .help("remove the option: ROW is set already");
-        return Some(said);
-    }
-    let hides = name == "slave_exec_mode" && given != "STRICT" || name == "slave_skip_errors" && given != "OFF";
-    if hides {
-        let said = findings
-            .at("slave-exec-mode", &path, "hides conflicts", format!("`{key} = {value}` hides conflicts between the nodes"))
-            .why("when both nodes write one key, each keeps the other's row: the copies differ for ever and no one is told")
-            .help("remove the option: replication then stops at a conflict, with an error that can be read");
-        return Some(said);
-    }
-    if let Some((_, good, effect)) = DURABLE.iter().find(|(durable, ..)| *durable == name) {
-        return (!good.contains(&given.as_str())).then(|| {
-            findings
-                .at(
-                    "unsafe-durability",
-                    &path,
-                    format!("must be {}", good[0]),
-                    format!("`{key} = {value}` risks acknowledged writes"),
-                )
-                .why(*effect)
-                .help(format!("remove the option: {} is set already", good[0]))
-        });
-    }
-    MANAGED.contains(&name.as_str()).then(|| {
-        findings
-            .at("managed-option", &path, "set by the generator", format!("`{key}` is set for each node already"))
-            .why("two-way replication is built on its value; many differ between the nodes, a raw option is the same on both")
-            .help("remove the option")
-    })
-}
-
-/// One spelling for an option: MariaDB takes `-` for `_`, and the prefixes `loose_`, `skip_`, `disable_`, `enable_`,
-/// and `connection.` (a named replication link).
-fn normal(key: &str) -> String {
-    let lower = key.trim().to_lowercase().replace('-', "_");
-    let mut name = lower.rsplit('.').next().unwrap_or(&lower);
-    while let Some(rest) = ["loose_", "skip_", "disable_", "enable_"]
-        .iter()
-        .find_map(|p| name.strip_prefix(p))
-    {
-        // `slave_skip_errors` keeps its middle; only prefixes fall away.
-        name = rest;
-    }
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::normal;
     use crate::spec::Cluster;
 
     fn refused(host: &str) -> bool {
@@ -285,20 +189,5 @@ mod tests {
         ] {
             assert!(refused(host), "{host}");
         }
-    }
-
-    #[test]
-    fn spellings_of_an_option_are_one() {
-        for spelling in [
-            "log_bin",
-            "log-bin",
-            "skip-log-bin",
-            "disable_log_bin",
-            "loose-skip_LOG_bin",
-            "peer.log_bin",
-        ] {
-            assert_eq!(normal(spelling), "log_bin", "{spelling}");
-        }
-        assert_eq!(normal("slave-skip-errors"), "slave_skip_errors");
     }
 }

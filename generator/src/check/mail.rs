@@ -1,9 +1,10 @@
-//! Mail in transit: next hops, queue times, and Postfix options that lose or misdirect mail.
+//! Raw options of Postfix: next hops, and what loses or misdirects mail.
 
 use std::net::Ipv4Addr;
 
-use super::{Finding, Findings};
+use super::{Finding, Findings, queue};
 use crate::diag::Spans;
+use crate::spec::Role;
 
 /// Parameters whose value is a next hop or a list of them, with or without a transport before it (postconf(5)).
 const NEXT_HOPS: [&str; 11] = [
@@ -23,32 +24,33 @@ const NEXT_HOPS: [&str; 11] = [
 /// Transports that look up MX records unless the next hop stands in brackets.
 const TRANSPORTS: [&str; 4] = ["smtp:", "smtps:", "relay:", "lmtp:"];
 
-const DAY: u64 = 86_400;
+/// What the templates set in `main.cf`. A parameter that stands there twice makes `postconf` warn and the installation
+/// refuse the files.
+const GATEWAY: &str = include_str!("../../templates/gateway/etc/postfix/main.cf.j2");
+const NODE: &str = include_str!("../../templates/mail/etc/postfix/main.cf.j2");
 
 pub(super) fn check(findings: &mut Findings<'_>) {
-    let mail = &findings.cluster().mail;
-    if mail.queue_days < 1 {
-        let finding = findings
-            .at(
-                "queue-days-zero",
-                "mail.queue_days",
-                "less than a day",
-                "mail would not wait in the queue at all",
-            )
-            .why("mail for a node that is down comes back to its sender at once")
-            .help("5 days is the custom (RFC 5321 section 4.5.4.1)");
-        findings.push(finding);
-    }
-    for (key, value) in &mail.options {
-        for rule in [brackets, fallback, soft_bounce, lifetime, inet_list, open_relay] {
-            if let Some(finding) = rule(findings, key.trim(), value) {
-                findings.push(finding);
-            }
+    for (key, value) in &findings.cluster().mail.options {
+        let key = key.trim();
+        let rules = [
+            brackets,
+            fallback,
+            soft_bounce,
+            queue::lifetime,
+            queue::retry,
+            inet_list,
+            open_relay,
+            secret,
+        ];
+        let mut found: Vec<Finding> = rules.iter().filter_map(|rule| rule(findings, key, value)).collect();
+        if found.is_empty() {
+            found.extend(managed(findings, key));
         }
+        found.into_iter().for_each(|finding| findings.push(finding));
     }
 }
 
-fn path(key: &str) -> String {
+pub(super) fn path(key: &str) -> String {
     Spans::join("mail.options", key)
 }
 
@@ -68,9 +70,10 @@ fn brackets(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> 
                 format!("`{key}` names the address {bare} without brackets"),
             )
             .why("without brackets Postfix takes the next hop for a domain and looks for its MX record")
-            .help(format!(
-                "write {:?}",
-                value.replace(&bare.to_string(), &format!("[{bare}]"))
+            .help("put it into brackets")
+            .fix(findings.instead(
+                &path(key),
+                super::toml(&value.replace(&bare.to_string(), &format!("[{bare}]"))),
             )),
     )
 }
@@ -97,6 +100,7 @@ fn fallback(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> 
             )
             .why("mail for a foreign domain that cannot be reached is sent to the second node, too")
             .help("remove the option: the second node is a further next hop of the relay domains already")
+            .fix(findings.without(&path(key)))
     })
 }
 
@@ -111,45 +115,15 @@ fn soft_bounce(findings: &Findings<'_>, key: &str, value: &str) -> Option<Findin
             )
             .why("mail that the first node refuses for good is delivered to the second one, and senders try for days")
             .help("remove the option; mail already waits when a node is down, without it")
+            .fix(findings.without(&path(key)))
     })
 }
 
-fn lifetime(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> {
-    let what = match key {
-        "maximal_queue_lifetime" => "mail waits",
-        // Only mail with the null sender: postconf(5).
-        "bounce_queue_lifetime" => "a report of non-delivery waits",
-        _ => return None,
-    };
-    let (label, message) = match seconds(value) {
-        Some(seconds) if seconds >= DAY => return None,
-        Some(_) => ("less than a day", format!("{what} only {} in the queue", value.trim())),
-        None => ("not a time", format!("`{key}` is not a time")),
-    };
-    Some(
-        findings
-            .at("queue-lifetime-short", &path(key), label, message)
-            .why("what is still in the queue then is lost to its recipient; a node may be down for a night")
-            .help("remove the option and set mail.queue_days, which counts for both"),
-    )
-}
-
-/// A Postfix time: a number and `s`, `m`, `h`, `d` or `w`; the unit of the queue lifetimes without one is the day.
-fn seconds(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let unit = match &value[digits..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "" | "d" => DAY,
-        "w" => 7 * DAY,
-        _ => return None,
-    };
-    value[..digits].parse::<u64>().ok().map(|n| n.saturating_mul(unit))
-}
-
 fn inet_list(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> {
+    let bracketed = || {
+        let hops = elements(value).map(|e| bracketed(e.trim_start_matches("lmtp:").trim_start_matches("inet:")));
+        format!("lmtp:{}", hops.collect::<Vec<_>>().join(", "))
+    };
     (value.contains("lmtp:inet:") && elements(value).count() > 1).then(|| {
         findings
             .at(
@@ -159,7 +133,41 @@ fn inet_list(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding>
                 format!("`{key}` lists LMTP hosts in the form `inet:`"),
             )
             .why("Postfix 3.10 ends with a fatal error at such a list, though its manual shows it")
-            .help("write brackets instead: \"lmtp:[192.168.1.10]:24, [192.168.1.11]:24\"")
+            .help("write brackets instead")
+            .fix(findings.instead(&path(key), super::toml(&bracketed())))
+    })
+}
+
+/// `192.0.2.1:24` as `[192.0.2.1]:24`.
+fn bracketed(hop: &str) -> String {
+    match hop.rsplit_once(':') {
+        Some((host, port)) if !host.starts_with('[') => format!("[{host}]:{port}"),
+        None if !hop.starts_with('[') => format!("[{hop}]"),
+        _ => hop.to_owned(),
+    }
+}
+
+/// A table that is written out in the parameter itself: `static:user:password`.
+fn secret(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding> {
+    let is = key.contains("password") && (value.contains("static:") || value.contains("inline:"));
+    is.then(|| super::in_the_open(findings, "mail.options", key, value))
+}
+
+fn managed(findings: &Findings<'_>, key: &str) -> Option<Finding> {
+    let gateways = findings.cluster().of_role(Role::Gateway).next().is_some();
+    let template = if gateways { GATEWAY } else { NODE };
+    let set = |line: &str| line.split_once(" =").is_some_and(|(name, _)| name == key);
+    template.lines().any(set).then(|| {
+        findings
+            .at(
+                "managed-option",
+                &path(key),
+                "set by the generator",
+                format!("`{key}` is set already"),
+            )
+            .why("Postfix warns of a parameter that is set twice, and the installation refuses files that it warns of")
+            .help("remove the option")
+            .fix(findings.without(&path(key)))
     })
 }
 
@@ -181,7 +189,8 @@ fn open_relay(findings: &Findings<'_>, key: &str, value: &str) -> Option<Finding
                 format!("`{key}` lets everybody relay mail through the cluster"),
             )
             .why("strangers send their mail through it, and within hours its addresses are on block lists")
-            .help("remove the option: the cluster's own networks and domains are set already"),
+            .help("remove the option: the cluster's own networks and domains are set already")
+            .fix(findings.without(&path(key))),
     )
 }
 
@@ -210,14 +219,6 @@ mod tests {
         assert_eq!(bare_address("smtp:[192.0.2.1]:25", true), None);
         assert_eq!(bare_address("smtp:mx.example.org:25", true), None);
         assert_eq!(bare_address("inet:192.0.2.1:11332", false), None);
-    }
-
-    #[test]
-    fn times_have_units_and_the_day_is_the_default() {
-        assert_eq!(seconds("1h"), Some(3600));
-        assert_eq!(seconds("5"), Some(5 * DAY));
-        assert_eq!(seconds("99999999999999999w"), Some(u64::MAX));
-        assert_eq!(seconds("soon"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     for (index, mailbox) in cluster.mailboxes.iter().enumerate() {
         let path = format!("mailbox[{index}].address");
         let address = &mailbox.address;
+        name(findings, index);
         let Some(domain) = domain_of(address) else {
             let finding = findings
                 .at(
@@ -50,6 +51,28 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             findings.push(finding);
         }
     }
+}
+
+/// The person's name ends up in a column of 255 characters.
+fn name(findings: &mut Findings<'_>, index: usize) {
+    let name = &findings.cluster().mailboxes[index].name;
+    let label = if name.chars().any(char::is_control) {
+        "more than one line"
+    } else if name.chars().count() > 255 {
+        "more than 255 characters"
+    } else {
+        return;
+    };
+    let finding = findings
+        .at(
+            "mailbox-name",
+            &format!("mailbox[{index}].name"),
+            label,
+            "a person's name cannot be kept as it is",
+        )
+        .why("the accounts' database refuses it or cuts it off, and the first installation stops there")
+        .help("write the name on one line, at most 255 characters");
+    findings.push(finding);
 }
 
 /// The domain of an address that is fit for a mailbox. RFC 5321 allows more local parts; those would need quoting in

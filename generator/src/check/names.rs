@@ -129,6 +129,17 @@ fn nodes(findings: &mut Findings<'_>) {
                 .why("it becomes the machine's host name")
                 .help(help);
             findings.push(finding);
+        } else if findings.cluster().fqdn(node).len() > 253 {
+            let finding = findings
+                .at(
+                    "invalid-node-name",
+                    &path,
+                    "too long with its domain",
+                    format!("{} and the domain are longer than a host name can be", node.name),
+                )
+                .why("a name has at most 253 characters (RFC 1035 section 2.3.4); the zone would be refused")
+                .help("choose a shorter name");
+            findings.push(finding);
         } else if TAKEN.contains(&node.name.to_lowercase().as_str()) {
             let finding = findings
                 .at(
@@ -176,13 +187,12 @@ fn webmail(findings: &mut Findings<'_>) {
         findings.push(finding);
         return;
     }
-    let lower = host.to_lowercase();
-    let inside = |d: &str| {
-        lower
-            .strip_suffix(&d.to_lowercase())
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    };
-    if !cluster.domains().any(inside) {
+    // The zones of further domains hold no host names.
+    let inside = host
+        .to_lowercase()
+        .strip_suffix(&cluster.cluster.domain.to_lowercase())
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    if !inside {
         let finding = findings
             .at(
                 "webmail-outside-domains",

@@ -135,8 +135,11 @@ fn target(template: &str, role: Role) -> Option<String> {
     (folder == "common" || folder == role.as_str()).then(|| format!("/{}", path.trim_end_matches(".j2")))
 }
 
-/// The schema of a database that is not replicated is left out.
+/// The schema of a database that is not replicated is left out, and so are time servers that are not described.
 fn wanted(path: &str, cluster: &Cluster) -> bool {
+    if path.starts_with("/etc/systemd/timesyncd.conf.d/") {
+        return !cluster.network.time_servers.is_empty();
+    }
     let schema = path
         .strip_prefix("/usr/local/share/cluster/schema/")
         .and_then(|name| name.strip_suffix(".sql"));

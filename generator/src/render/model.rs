@@ -13,6 +13,8 @@ use crate::spec::{CheckProfile, Cluster, Node, Role};
 pub(super) struct Model {
     cluster: Identity,
     network: Network,
+    /// Further open ports of this node.
+    allowed: Vec<Allowed>,
     node: Machine,
     /// The other mail node; on machines of other roles the primary.
     peer: Machine,
@@ -38,6 +40,13 @@ struct Identity {
 struct Network {
     subnet: String,
     admin_from: Vec<String>,
+    time_servers: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Allowed {
+    from: String,
+    port: u16,
 }
 
 #[derive(Serialize, Clone)]
@@ -79,6 +88,7 @@ struct Mail {
 struct Webmail {
     host: String,
     check: &'static str,
+    options: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -155,7 +165,9 @@ impl Model {
             network: Network {
                 subnet: cluster.network.subnet.trunc().to_string(),
                 admin_from,
+                time_servers: cluster.network.time_servers.clone(),
             },
+            allowed: allowed(cluster, node.role),
             node: Machine::new(cluster, node),
             nodes: cluster.nodes.iter().map(|other| Machine::new(cluster, other)).collect(),
             gateways: of_role(Role::Gateway),
@@ -182,6 +194,7 @@ impl Model {
                     CheckProfile::Classic => "classic",
                     CheckProfile::Fast => "fast",
                 },
+                options: cluster.webmail.options.clone(),
             },
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
@@ -195,6 +208,15 @@ impl Model {
             mail_nodes,
         })
     }
+}
+
+fn allowed(cluster: &Cluster, role: Role) -> Vec<Allowed> {
+    let all = cluster.network.allowed.iter().filter(|allowed| allowed.role == role);
+    all.map(|allowed| Allowed {
+        from: allowed.from.trunc().to_string(),
+        port: allowed.port.get(),
+    })
+    .collect()
 }
 
 impl Machine {

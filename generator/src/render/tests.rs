@@ -137,3 +137,30 @@ fn a_database_that_is_not_replicated_leaves_no_schema() {
             .contains_key("/usr/local/share/cluster/schema/vmail.sql")
     );
 }
+
+#[test]
+fn what_is_described_in_addition_is_rendered() {
+    let path = format!("{}/examples/pair.toml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap().replace(
+        "[webmail]\n",
+        "[[network.allow]]\nrole = \"mail\"\nport = 9100\nfrom = \"192.168.1.5/32\"\n\n[webmail]\noptions = { \"timeout server\" = \"90s\" }\n",
+    );
+    let text = text.replace(
+        "[network]\n",
+        "[network]\ntime_servers = [\"ntp.example.org\", \"192.0.2.1\"]\n",
+    );
+    let cluster: Cluster = toml::from_str(&text).unwrap();
+    let bundle = render(&cluster, &placeholders(&cluster)).unwrap();
+    let file = |node: &str, path: &str| String::from_utf8(bundle.nodes[node].files[path].contents.clone()).unwrap();
+    let line = "        ip saddr 192.168.1.5/32 tcp dport 9100 accept\n";
+    assert!(file("mail1", "/etc/nftables.conf").contains(line));
+    assert!(!file("lb", "/etc/nftables.conf").contains("9100"));
+    assert!(file("lb", "/etc/haproxy/haproxy.cfg").contains("\n    timeout server 90s\n    server mail1 "));
+    let clock = file("gateway", "/etc/systemd/timesyncd.conf.d/cluster.conf");
+    assert!(clock.ends_with("[Time]\nNTP=ntp.example.org 192.0.2.1\n"), "{clock}");
+    assert!(
+        bundle.nodes["lb"]
+            .install
+            .contains("units=\"$units systemd-timesyncd\"")
+    );
+}

@@ -39,7 +39,13 @@ fn records(cluster: &Cluster, domain: &str) -> String {
             line(format!("{} IN A {}", node.name, node.address));
         }
         let suffix = format!(".{main}");
-        if let Some(label) = cluster.webmail.host.strip_suffix(&suffix) {
+        let host = cluster.webmail.host.as_str();
+        let label = if host == main {
+            Some("@")
+        } else {
+            host.strip_suffix(&suffix)
+        };
+        if let Some(label) = label {
             let doors: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
             let doors = if doors.is_empty() { cluster.mail_nodes() } else { doors };
             for node in doors {
