@@ -3,17 +3,21 @@
 //! A rule is a function over a [`Loaded`] description; [`RULES`] lists what the rules can say. Errors stop a rendering,
 //! warnings do not. Nothing here reads files or panics, whatever the description holds.
 
+use time::OffsetDateTime;
+
 use crate::diag::{Fix, Severity, Spans};
 use crate::secrets::Secrets;
-use crate::spec::Loaded;
+use crate::spec::{Cluster, Loaded};
 
 mod access;
 mod addresses;
 mod authenticity;
 mod balancing;
+mod certificates;
 mod clocks;
 mod database;
 mod dns;
+mod explain;
 mod mail;
 mod mailboxes;
 mod mariadb;
@@ -22,15 +26,40 @@ mod options;
 mod queue;
 mod rules;
 mod secrets;
+mod silence;
 mod storage;
 mod topology;
 mod zone;
 
 pub use crate::diag::Diagnostic as Finding;
+pub use explain::{READING, explain};
 pub use rules::{RULES, Rule};
 
-/// Everything that an expert would object to, in the order of the file.
+/// What a description gives rise to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// What is told, in the order of the file.
+    pub findings: Vec<Finding>,
+    /// What the description silences.
+    pub silenced: Vec<Silenced>,
+}
+
+/// A finding that the operator accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silenced {
+    /// The finding.
+    pub finding: Finding,
+    /// Why it is accepted.
+    pub reason: String,
+}
+
+/// Everything that an expert would object to and that the description does not silence, in the order of the file.
 pub fn check(loaded: &Loaded) -> Vec<Finding> {
+    examine(loaded).findings
+}
+
+/// As [`check`], with what was silenced.
+pub fn examine(loaded: &Loaded) -> Examined {
     let mut findings = Findings {
         loaded,
         found: Vec::new(),
@@ -55,15 +84,22 @@ pub fn check(loaded: &Loaded) -> Vec<Finding> {
     ] {
         rules(&mut findings);
     }
-    let mut found = findings.found;
-    found.sort_by_key(|f| f.span.as_ref().map_or(usize::MAX, |s| s.start));
-    found
+    let mut examined = silence::apply(findings);
+    let start = |finding: &Finding| finding.span.as_ref().map_or(usize::MAX, |span| span.start);
+    examined.findings.sort_by_key(start);
+    examined.silenced.sort_by_key(|silenced| start(&silenced.finding));
+    examined
 }
 
 /// What is wrong with the secrets. The findings name keys of the secrets file, never a value, and have no place: a
 /// message that shows the line would show the secret.
 pub fn check_secrets(secrets: &Secrets) -> Vec<Finding> {
     secrets::check(secrets)
+}
+
+/// What is wrong with the certificates among the secrets at that time. Without a place, as [`check_secrets`].
+pub fn check_certificates(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
+    certificates::check(secrets, cluster, now)
 }
 
 /// True if one of the findings is an error.

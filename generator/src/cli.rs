@@ -13,6 +13,7 @@ mod completions;
 mod diff;
 mod keys;
 mod render;
+mod rules;
 mod schema;
 
 const STATUSES: &str = "\

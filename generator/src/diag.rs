@@ -1,7 +1,7 @@
 //! Messages that point at a place in a TOML file: file, line, caret, help.
 //!
 //! [`parse`] reads any TOML document into a type and says what is wrong with it in a [`Diagnostic`]; the rules of a
-//! checker make further ones, with the places from [`Spans`]. [`render`] shows them to people, [`to_json`] to programs.
+//! checker make further ones, with the places from [`Spans`]. [`render`] shows them to people, [`to_json`] and [`sarif`] to programs.
 //! Nothing here knows about clusters, so every TOML file of the workspace speaks with one voice.
 //!
 //! ```
@@ -24,6 +24,7 @@ use std::ops::Range;
 mod fix;
 mod json;
 mod nearest;
+pub mod sarif;
 mod show;
 mod spans;
 mod toml_error;

@@ -8,10 +8,12 @@ use serde::Deserialize;
 
 mod allowed;
 mod load;
+mod silence;
 mod storage;
 
 pub use allowed::Allowed;
 pub use load::{LoadError, Loaded};
+pub use silence::Silence;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
 
 /// The six databases that the cluster may replicate, in the order in which they are created.
@@ -45,6 +47,9 @@ pub struct Cluster {
     /// What mail lies on; unstated, nothing is said about it.
     #[serde(default)]
     pub storage: Option<Storage>,
+    /// Findings of the check that are accepted.
+    #[serde(default, rename = "silence")]
+    pub silences: Vec<Silence>,
 }
 
 /// Name and mail domains of the cluster.

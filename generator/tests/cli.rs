@@ -105,6 +105,82 @@ fn the_rules_can_be_listed() {
 }
 
 #[test]
+fn a_rule_is_explained_with_its_sources() {
+    let output = generator(&["check", "--explain", "smtp-fallback-relay"]);
+    assert_eq!(status(&output), 0);
+    insta::assert_snapshot!(out(&output));
+}
+
+#[test]
+fn an_unknown_rule_is_bad_input_and_the_nearest_is_told() {
+    let output = generator(&["check", "--explain", "smtp-fallback"]);
+    assert_eq!(status(&output), 3);
+    assert_eq!(
+        err(&output),
+        "error: there is no rule \"smtp-fallback\"; did you mean `smtp-fallback-relay`?\n"
+    );
+}
+
+/// The pair with its gateway accepted as it is, in a file.
+fn silenced(dir: &tempfile::TempDir) -> String {
+    let path = dir.path().join("silenced.toml");
+    let pair = std::fs::read_to_string(here("examples/pair.toml")).unwrap();
+    let silence = "\n[[silence]]\ncode = \"single-gateway\"\nreason = \"a second one comes in May\"\n";
+    std::fs::write(&path, pair + silence).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_silenced_is_counted_and_listed_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = silenced(&dir);
+    let text = out(&generator(&["check", &path]));
+    assert!(
+        text.ends_with(": 0 errors, 4 warnings, 1 silenced\n") && !text.contains("single-gateway"),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&generator(&["check", &path, "--format", "json"]))).unwrap();
+    assert_eq!(json["silenced"][0]["code"], "single-gateway");
+    assert_eq!(json["silenced"][0]["reason"], "a second one comes in May");
+}
+
+#[test]
+fn sarif_carries_rules_regions_and_suppressions() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = generator(&["check", &silenced(&dir), "--format", "sarif"]);
+    assert_eq!(status(&output), 0);
+    let log: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = &log["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    let by_code = |code: &str| results.iter().find(|r| r["ruleId"] == code).unwrap();
+    let balancer = by_code("single-load-balancer");
+    assert_eq!(balancer["locations"][0]["physicalLocation"]["region"]["startLine"], 27);
+    let rule = &run["tool"]["driver"]["rules"][balancer["ruleIndex"].as_u64().unwrap() as usize];
+    assert_eq!(rule["id"], "single-load-balancer");
+    assert_eq!(by_code("single-gateway")["suppressions"][0]["kind"], "inSource");
+}
+
+#[test]
+fn certificates_among_the_secrets_are_looked_at() {
+    let (dir, files) = folder();
+    generator(&["render", "examples/pair.toml", "--out", &files]);
+    let secrets = Path::new(&files).join("secrets.toml");
+    let renamed = dir.path().join("renamed.toml");
+    let pair = std::fs::read_to_string(here("examples/pair.toml")).unwrap();
+    std::fs::write(&renamed, pair.replace("webmail.example.org", "post.example.org")).unwrap();
+    let output = generator(&[
+        "check",
+        renamed.to_str().unwrap(),
+        "--secrets",
+        secrets.to_str().unwrap(),
+    ]);
+    assert_eq!(status(&output), 1);
+    let said = "error[certificate-name]: the certificate of lb does not cover post.example.org\n";
+    assert!(out(&output).contains(said), "{}", out(&output));
+}
+
+#[test]
 fn the_first_rendering_makes_secrets_and_the_second_uses_them() {
     let (_dir, files) = folder();
     let first = generator(&["render", "examples/pair.toml", "--out", &files]);

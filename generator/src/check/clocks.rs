@@ -12,7 +12,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
                 "no `time_servers`",
                 "nothing that is generated keeps the nodes' clocks",
             )
-            .why("with clocks apart, certificates count as not yet valid, logs of a failover cannot be put in order, and Dovecot stops when the time jumps back")
+            .why("with clocks apart, certificates count as not yet valid, logs of a failover cannot be put in order, and log-in codes of a half-minute fail")
             .help("name the time servers that the nodes follow")
             .fix(findings.with("network", "time_servers", r#"["0.debian.pool.ntp.org", "1.debian.pool.ntp.org"]"#));
         findings.push(finding);

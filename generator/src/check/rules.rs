@@ -11,6 +11,9 @@ pub struct Rule {
     pub severity: Severity,
     /// What it is about, one line.
     pub summary: &'static str,
+    /// Whether a description can silence it: every warning about the description, and errors that are a matter of
+    /// judgement. Not what makes the files unusable or unsafe, and nothing about secrets.
+    pub silenceable: bool,
 }
 
 const fn error(code: &'static str, summary: &'static str) -> Rule {
@@ -18,6 +21,15 @@ const fn error(code: &'static str, summary: &'static str) -> Rule {
         code,
         severity: Error,
         summary,
+        silenceable: false,
+    }
+}
+
+/// An error that an operator may have a reason for.
+const fn judgement(code: &'static str, summary: &'static str) -> Rule {
+    Rule {
+        silenceable: true,
+        ..error(code, summary)
     }
 }
 
@@ -26,6 +38,15 @@ const fn warning(code: &'static str, summary: &'static str) -> Rule {
         code,
         severity: Warning,
         summary,
+        silenceable: true,
+    }
+}
+
+/// A warning that stays.
+const fn standing(code: &'static str, summary: &'static str) -> Rule {
+    Rule {
+        silenceable: false,
+        ..warning(code, summary)
     }
 }
 
@@ -48,10 +69,20 @@ pub const RULES: &[Rule] = &[
     error("binlog-filter", "a replication filter loses or stops replication"),
     error("binlog-format", "a binary log format other than ROW"),
     error("binlog-position", "a place in a binary log that was copied by hand"),
-    error("dkim-invalid", "a DKIM record that receivers cannot use"),
-    error("dmarc-invalid", "a DMARC record that receivers pass over"),
+    error("certificate-expired", "a certificate whose time is over"),
+    standing(
+        "certificate-expiring",
+        "a certificate whose time is over within 30 days",
+    ),
+    error(
+        "certificate-name",
+        "a certificate that does not cover a name which clients look for",
+    ),
+    error("certificate-unreadable", "a certificate that is none"),
+    judgement("dkim-invalid", "a DKIM record that receivers cannot use"),
+    judgement("dmarc-invalid", "a DMARC record that receivers pass over"),
     warning("dmarc-without-dkim", "a strict DMARC policy without signatures"),
-    error("dns-address-conflict", "another address for a name that has one"),
+    judgement("dns-address-conflict", "another address for a name that has one"),
     error("dns-mx-form", "the data of an MX record is not a preference and a name"),
     error("dns-name-relative", "a name in a record's data lacks its final dot"),
     error("dns-record-invalid", "a record that no name server would load"),
@@ -61,7 +92,7 @@ pub const RULES: &[Rule] = &[
     error("duplicate-mailbox", "a mailbox is described twice"),
     error("duplicate-name", "two nodes have one name"),
     error("existing-data-node", "existing data on a machine that is no mail node"),
-    error(
+    judgement(
         "existing-data-not-copied",
         "rows from before the link never reach the other node",
     ),
@@ -97,30 +128,34 @@ pub const RULES: &[Rule] = &[
         "a largest message that is none, or larger than anything takes",
     ),
     error("missing-vmail", "the accounts' database is not replicated"),
-    error("mx-bypasses-gateway", "an MX record that leads past the gateway"),
+    judgement("mx-bypasses-gateway", "an MX record that leads past the gateway"),
     error("mx-to-address", "an MX record that leads to an address"),
     error("mx-to-alias", "an MX record that leads to an alias"),
-    error("mx-without-address", "an MX record that leads nowhere"),
+    judgement("mx-without-address", "an MX record that leads nowhere"),
     warning("no-load-balancer", "nothing moves webmail to the other node"),
     error("no-primary", "no mail node is the primary"),
     warning("no-time-source", "nothing keeps the nodes' clocks"),
-    error("no-timeouts", "a time limit of HAProxy that is none"),
+    judgement("no-timeouts", "a time limit of HAProxy that is none"),
     error("open-relay", "a raw option lets everybody relay"),
-    error("port-open-to-world", "an inner service's port is open to the world"),
+    judgement("port-open-to-world", "an inner service's port is open to the world"),
     error("primary-not-mail", "the primary is not a mail node"),
     warning("queue-days-few", "mail waits less long than is the custom"),
     error("queue-days-many", "mail waits for more than a year"),
     error("queue-days-zero", "mail would not wait for a node that is down"),
-    error("queue-lifetime-short", "mail or its bounces wait less than a day"),
-    error("relay-without-brackets", "a next hop is an address without brackets"),
+    judgement("queue-lifetime-short", "mail or its bounces wait less than a day"),
+    judgement("relay-without-brackets", "a next hop is an address without brackets"),
     error("repeated-secret", "one secret serves two purposes"),
     error("replication-host", "the replication account is not limited to the peer"),
     error("router-outside-subnet", "the router lies outside the subnet"),
     error("secret-in-description", "a secret stands in the description"),
-    error(
+    judgement(
         "shallow-health-check",
         "a health check that a node passes which cannot serve",
     ),
+    error("silence-refused", "a silence for what is no matter of judgement"),
+    error("silence-unknown-code", "a silence for a rule that does not exist"),
+    standing("silence-unused", "a silence that nothing needs"),
+    error("silence-without-reason", "a silence that does not say why"),
     warning("single-gateway", "one gateway is a single point of failure"),
     warning("single-load-balancer", "one load balancer is a single point of failure"),
     error("slave-exec-mode", "replication that hides conflicts"),
@@ -129,11 +164,11 @@ pub const RULES: &[Rule] = &[
         "a dead node is noticed later than requests are given up",
     ),
     warning("slow-retries", "mail is tried again only minutes after a node's return"),
-    error("smtp-fallback-relay", "a fallback that applies to all mail"),
-    error("soft-bounce", "permanent refusals are turned into temporary ones"),
+    judgement("smtp-fallback-relay", "a fallback that applies to all mail"),
+    judgement("soft-bounce", "permanent refusals are turned into temporary ones"),
     error("spf-duplicate", "a name has two SPF records"),
-    error("spf-invalid", "an SPF record that receivers count as an error"),
-    error("spf-permissive", "an SPF record that vouches for everybody"),
+    judgement("spf-invalid", "an SPF record that receivers count as an error"),
+    judgement("spf-permissive", "an SPF record that vouches for everybody"),
     error("ssh-cut-off", "the firewalls would let no administrator in"),
     warning("storage-without-redundancy", "mail lies on one disk"),
     error("subnet-host-bits", "the subnet is not a network's address"),

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Colors, Outcome, Status, count, keys};
-use crate::check::{Finding, RULES, check, check_secrets, has_errors};
-use crate::diag;
+use time::OffsetDateTime;
+
+use super::{Colors, Outcome, Status, count, keys, rules};
+use crate::check::{Finding, check_certificates, check_secrets, examine, has_errors};
+use crate::diag::{self, sarif};
 use crate::spec::{Cluster, LoadError};
 
 const EXAMPLES: &str = "\
@@ -12,7 +14,15 @@ Examples:
   generator check cluster.toml
   generator check cluster.toml --secrets files/secrets.toml
   generator check cluster.toml --format json | jq '.findings[].code'
-  generator check --rules";
+  generator check cluster.toml --format sarif > check.sarif
+  generator check --rules
+  generator check --explain smtp-fallback-relay
+
+Silence a finding that you accept, in the description itself; the reason is not optional:
+  [[silence]]
+  code = \"single-gateway\"
+  reason = \"a second one comes in May\"
+  at = \"node[2]\"                  only at this key or below it; may be left out";
 
 /// Check a description as a senior mail engineer would
 ///
@@ -23,23 +33,28 @@ Examples:
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The description, e.g. cluster.toml.
-    #[arg(required_unless_present = "rules")]
+    #[arg(required_unless_present_any = ["rules", "explain"])]
     cluster: Option<PathBuf>,
-    /// For people (text) or for programs (json).
+    /// For people (text), for programs (json), or for code-review tools (sarif: SARIF 2.1.0).
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Look at this file of secrets too: weak, well-known and repeated ones are errors.
+    /// Look at this file of secrets too: weak, well-known and repeated ones are errors, and so are certificates that are
+    /// over or do not cover what clients look for.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
     /// List what the check can find, and stop.
     #[arg(long)]
     rules: bool,
+    /// Tell the long form of a finding, with sources, and stop.
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["rules", "cluster"])]
+    explain: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Text,
     Json,
+    Sarif,
 }
 
 /// The findings of one file.
@@ -47,26 +62,35 @@ struct Part {
     name: String,
     source: String,
     findings: Vec<Finding>,
+    silenced: Vec<(Finding, String)>,
 }
 
 pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
+    if let Some(code) = &args.explain {
+        return rules::explain(code);
+    }
     let Some(path) = args.cluster.as_ref().filter(|_| !args.rules) else {
-        return Ok(Outcome::holds(rules()));
+        return Ok(Outcome::holds(rules::list()));
     };
     let loaded = match Cluster::load(path) {
         Ok(loaded) => loaded,
         Err(error) => return Err(malformed(error, args.format, colors)),
     };
+    let examined = examine(&loaded);
+    let silenced = examined.silenced.into_iter().map(|s| (s.finding, s.reason));
     let mut parts = vec![Part {
-        findings: check(&loaded),
+        findings: examined.findings,
+        silenced: silenced.collect(),
         name: loaded.name,
         source: loaded.source,
     }];
     if let Some(file) = &args.secrets {
         let secrets = keys::load(file)?;
-        let findings = check_secrets(&secrets);
+        let mut findings = check_secrets(&secrets);
+        findings.extend(check_certificates(&secrets, &loaded.cluster, OffsetDateTime::now_utc()));
         parts.push(Part {
             findings,
+            silenced: Vec::new(),
             name: file.display().to_string(),
             source: String::new(),
         });
@@ -79,6 +103,7 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
     let out = match args.format {
         Format::Text => text(&parts, colors.out),
         Format::Json => json(&parts),
+        Format::Sarif => sarif(&parts),
     };
     Ok(Outcome {
         status,
@@ -95,13 +120,19 @@ fn malformed(error: LoadError, format: Format, colors: Colors) -> Outcome {
                 source_text,
                 diagnostics,
             },
-            Format::Json,
+            Format::Json | Format::Sarif,
         ) => {
-            let out = json(&[Part {
+            let parts = [Part {
                 name,
                 source: source_text,
                 findings: diagnostics,
-            }]);
+                silenced: Vec::new(),
+            }];
+            let out = if format == Format::Json {
+                json(&parts)
+            } else {
+                sarif(&parts)
+            };
             Outcome {
                 status: Status::BadInput,
                 out,
@@ -127,18 +158,35 @@ fn text(parts: &[Part], color: bool) -> String {
     let warnings = all().count() - errors;
     let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
     let names = names.join(" and ");
+    let silenced: usize = parts.iter().map(|p| p.silenced.len()).sum();
+    let silenced = if silenced == 0 {
+        String::new()
+    } else {
+        format!(", {silenced} silenced")
+    };
     blocks.push(match (errors, warnings) {
-        (0, 0) => format!("{names}: nothing to object to\n"),
-        _ => format!("{names}: {}, {}\n", count(errors, "error"), count(warnings, "warning")),
+        (0, 0) => format!("{names}: nothing to object to{silenced}\n"),
+        _ => format!(
+            "{names}: {}, {}{silenced}\n",
+            count(errors, "error"),
+            count(warnings, "warning")
+        ),
     });
     blocks.join("\n")
 }
 
-/// One object for the description; with secrets, their findings stand in the same list without line and column.
+/// One object for the description; with secrets, their findings stand in the same list without line and column. What the
+/// description silences stands apart, each with its `reason`.
 fn json(parts: &[Part]) -> String {
     let mut whole = serde_json::Value::Null;
     for part in parts {
-        let value = diag::to_json(&part.findings, &part.name, &part.source);
+        let mut value = diag::to_json(&part.findings, &part.name, &part.source);
+        let (silenced, reasons): (Vec<Finding>, Vec<&String>) =
+            part.silenced.iter().map(|(f, r)| (f.clone(), r)).unzip();
+        value["silenced"] = diag::to_json(&silenced, &part.name, &part.source)["findings"].take();
+        for (index, reason) in reasons.into_iter().enumerate() {
+            value["silenced"][index]["reason"] = reason.as_str().into();
+        }
         if whole.is_null() {
             whole = value;
             continue;
@@ -153,15 +201,16 @@ fn json(parts: &[Part]) -> String {
     format!("{whole:#}\n")
 }
 
-fn rules() -> String {
-    let width = RULES.iter().map(|r| r.code.len()).max().unwrap_or(0);
-    let line = |r: &crate::check::Rule| {
-        let severity = if r.severity == diag::Severity::Error {
-            "error  "
-        } else {
-            "warning"
-        };
-        format!("{severity}  {:width$}  {}\n", r.code, r.summary)
-    };
-    RULES.iter().map(line).collect()
+fn sarif(parts: &[Part]) -> String {
+    let files: Vec<sarif::Examined<'_>> = parts
+        .iter()
+        .map(|part| sarif::Examined {
+            name: &part.name,
+            source: &part.source,
+            findings: &part.findings,
+            silenced: &part.silenced,
+        })
+        .collect();
+    let log = sarif::to_sarif("generator", env!("CARGO_PKG_VERSION"), &rules::texts(), &files);
+    format!("{log:#}\n")
 }
