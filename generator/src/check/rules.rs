@@ -178,6 +178,7 @@ pub const RULES: &[Rule] = &[
     ),
     error("two-primaries", "more than one mail node is the primary"),
     error("unknown-database", "a database that the cluster does not know"),
+    error("unquotable-secret", "a secret that would break a file which holds it"),
     error(
         "unsafe-durability",
         "a raw option that loses acknowledged writes in a crash",

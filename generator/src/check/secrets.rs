@@ -30,8 +30,18 @@ pub(super) fn check(secrets: &Secrets) -> Vec<Finding> {
     for (index, (name, value)) in passwords.iter().enumerate() {
         if let Some((fault, why)) = weakness(name, value) {
             found.push(finding("weak-secret", format!("`{name}` {fault}"), why));
+        } else if let Some(bad) = value.chars().find(|c| !is_plain(name, *c)) {
+            let message = format!(
+                "`{name}` has a character that cannot be written everywhere: {}",
+                class(bad)
+            );
+            found.push(finding("unquotable-secret", message, "it stands in SQL, PHP, a URL and option files, and ends or changes the line in one of them: the daemon refuses the file or uses another password"));
         } else if let Some((first, _)) = passwords[..index].iter().find(|(_, v)| v == value) {
-            let why = "who learns one of them has the other";
+            let why = if name == "replication_password" || first == "replication_password" {
+                "the replication account reads every row of every database: a fault in the application that shares its password gives all of it away"
+            } else {
+                "who learns one of them has the other"
+            };
             found.push(finding(
                 "repeated-secret",
                 format!("`{name}` is the same as `{first}`"),
@@ -40,6 +50,27 @@ pub(super) fn check(secrets: &Secrets) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// What a secret may consist of where it is written into files: the unreserved characters of a URL, since Roundcube's
+/// database password stands in one. Roundcube's key stands in single quotes of PHP only; passwords of mailboxes are hashed.
+fn is_plain(name: &str, c: char) -> bool {
+    match name {
+        "roundcube_des_key" => c.is_ascii_graphic() && !matches!(c, '\'' | '\\'),
+        name if name.starts_with("mailbox_passwords.") => true,
+        _ => c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~'),
+    }
+}
+
+/// A kind of character, without showing the character itself.
+fn class(c: char) -> &'static str {
+    match c {
+        c if c.is_control() => "a control character",
+        c if c.is_whitespace() => "a blank",
+        '\'' | '"' | '`' => "a quote",
+        c if c.is_ascii() => "a sign that means something there",
+        _ => "a letter outside ASCII",
+    }
 }
 
 fn weakness(name: &str, value: &str) -> Option<(String, &'static str)> {
@@ -136,6 +167,27 @@ mod tests {
         assert_eq!(
             found,
             ["repeated-secret: `database_passwords.vmail` is the same as `replication_password`"]
+        );
+    }
+
+    #[test]
+    fn a_secret_that_would_need_quoting_is_refused() {
+        for odd in [
+            "it's-fine-0123456789",
+            "two words 0123456789",
+            "a$b#c%d-0123456789",
+            "zwölf-0123456789-abc",
+        ] {
+            let found = with(|s| s.replication_password = odd.into());
+            assert!(found[0].starts_with("unquotable-secret: "), "{found:?}");
+        }
+        assert_eq!(
+            with(|s| s.roundcube_des_key = "rcmail-!24BYTEDESKEY*sTr".into()).len(),
+            1
+        );
+        assert_eq!(
+            with(|s| s.roundcube_des_key = "qcmaiL-!24BYtEDESKEZ*sTr".into()),
+            [""; 0]
         );
     }
 

@@ -187,6 +187,21 @@ mod any_input {
                 let findings = check(&loaded);
                 diag::render(&findings, &loaded.name, text, false);
                 diag::to_json(&findings, &loaded.name, text);
+                let file = diag::sarif::Examined {
+                    name: &loaded.name,
+                    source: text,
+                    findings: &findings,
+                    silenced: &[],
+                };
+                diag::sarif::to_sarif("test", "0.0.0", &[], &[file]);
+                for finding in findings {
+                    let mended = diag::apply(text, &finding.fixes);
+                    assert!(
+                        Cluster::parse("mended.toml", &mended).is_ok(),
+                        "{}:\n{mended}",
+                        finding.code
+                    );
+                }
             }
             Err(error) => {
                 error.render(true);

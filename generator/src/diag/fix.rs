@@ -27,7 +27,8 @@ impl Fix {
         let header = spans.value(table)?;
         let rest = source.get(header.end..)?;
         let next = rest.find('\n').map(|at| header.end + at + 1);
-        source.get(header)?.ends_with(']').then(|| match next {
+        // A table can be there without a header of its own: by that of a table in it, or by dotted keys.
+        (source.get(header)? == format!("[{table}]")).then(|| match next {
             Some(at) => Fix {
                 span: at..at,
                 replacement: format!("{line}\n"),
@@ -102,6 +103,13 @@ mod tests {
             fixed(fix),
             SOURCE.replace("[mail]\n", "[mail]\nmessage_size_mib = 10\n")
         );
+    }
+
+    #[test]
+    fn no_line_is_added_to_a_table_without_a_header() {
+        for source in ["[mail.options]\na = \"b\"\n", "mail.queue_days = 1\n"] {
+            assert_eq!(Fix::add(&Spans::of(source), source, "mail", "x = 1"), None, "{source}");
+        }
     }
 
     #[test]

@@ -93,7 +93,14 @@ fn json_carries_line_column_and_words() {
 proptest::proptest! {
     #[test]
     fn no_span_and_no_text_make_rendering_panic(source in "\\PC*|[\\x00-\\x20a=\"\\[\\]é\\r\\n]*", start in 0usize..40, length in 0usize..40) {
-        let found = Diagnostic::error("x", "m").at(Some(start..start + length), "l").related(Some(length..start), "r");
-        render(&[found], "f.toml", &source, false);
+        let fix = |span, replacement: &str| Fix { span, replacement: replacement.to_owned() };
+        let found = Diagnostic::error("x", "m")
+            .at(Some(start..start + length), "l")
+            .related(Some(length..start), "r")
+            .help("h")
+            .fix([fix(start..start + length, ""), fix(length..start, "x\ny"), fix(start..start, "")]);
+        render(&[found.clone()], "f.toml", &source, false);
+        apply(&source, &found.fixes);
+        to_json(&[found], "f.toml", &source);
     }
 }

@@ -184,4 +184,6 @@ fn add_templates(environment: &mut Environment<'static>, folder: &'static Dir<'s
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
