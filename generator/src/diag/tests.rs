@@ -99,7 +99,7 @@ proptest::proptest! {
             .related(Some(length..start), "r")
             .help("h")
             .fix([fix(start..start + length, ""), fix(length..start, "x\ny"), fix(start..start, "")]);
-        render(&[found.clone()], "f.toml", &source, false);
+        render(std::slice::from_ref(&found), "f.toml", &source, false);
         apply(&source, &found.fixes);
         to_json(&[found], "f.toml", &source);
     }
