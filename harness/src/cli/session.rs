@@ -284,8 +284,11 @@ impl Session<'_> {
     }
 
     async fn play_one(&self, fleet: &Arc<dyn Fleet>, entry: &Entry, index: usize, fresh: bool) -> Ended {
-        let pace = fleet.facts().pace.map_or(1.0, Pace::factor);
-        let scenario = &entry.scenario().at_pace(pace);
+        let pace = fleet.pace().await;
+        if let Some(pace) = pace {
+            eprintln!("{}: {pace}", entry.scenario().name());
+        }
+        let scenario = &entry.scenario().at_pace(pace.map_or(1.0, Pace::factor));
         let folder = self.options.report.join(scenario.name());
         let recorder = match begin(&folder) {
             Ok(recorder) => recorder,

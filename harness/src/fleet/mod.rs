@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
-use crate::report::Facts;
+use crate::report::{Facts, Pace};
 
 pub use self::launch::{Begin, ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
 pub use generator::spec::Role;
@@ -189,6 +189,11 @@ pub trait Fleet: Send + Sync {
     /// Factor by which time limits are stretched: 1 with hardware virtualisation, more under emulation. It is for
     /// limits that guard against hanging; the budgets of a scenario follow the measured [`crate::report::Pace`] instead.
     fn slowness(&self) -> f64;
+
+    /// How fast its users are served while nothing is broken; measured once, and only where machines are emulated.
+    async fn pace(&self) -> Option<Pace> {
+        None
+    }
 
     /// Hands one message over as a foreign mail server does: look up MX, try the hosts by preference (RFC 5321
     /// section 5.1). One attempt; [`Outcome::Fail`] covers both refusal and "no host reached", told apart in the reason.

@@ -231,6 +231,11 @@ impl Fleet for QemuFleet {
         self.slowness
     }
 
+    async fn pace(&self) -> Option<Pace> {
+        let emulated = self.facts.accelerator.as_ref().is_some_and(|used| used.name == "tcg");
+        if emulated { self.gauge().await } else { None }
+    }
+
     async fn send_mail(&self, mail: &Mail, deadline: Duration) -> Outcome {
         let domain = mail.to.rsplit_once('@').map_or("", |(_, domain)| domain);
         let hosts: Vec<MxHost> = self
