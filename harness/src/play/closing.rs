@@ -14,8 +14,13 @@ use super::traffic::Tasks;
 use crate::record::{StepResult, What, micros};
 use crate::scenario::plan::CLOSING;
 
-/// After one closing step failed, the others only look: waiting would not help any more.
-const SHORT: u64 = 30;
+/// After one closing step failed, the others only look: waiting would not help any more. A look itself may take its
+/// time on a slow machine.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// The longest wait of a closing step on machines however slow: recoveries were seen to take a minute under emulation,
+/// and a cluster that stands still for this long does not recover.
+const PATIENCE: Duration = Duration::from_secs(8 * 60);
 
 /// With a machine gone that no fault took away, each closing step looks once and waits for nothing.
 const FALLEN: Duration = Duration::from_secs(2);
@@ -37,8 +42,8 @@ pub(super) async fn close(
     let mut healthy = false;
     let mut quiet_since = Instant::now();
     for (number, (kind, title, seconds)) in CLOSING.iter().enumerate() {
-        let seconds = if hopeless { SHORT.min(*seconds) } else { *seconds };
-        let mut within = stage.run.stretch(Duration::from_secs(seconds));
+        let longest = if hopeless { SHORT } else { PATIENCE };
+        let mut within = stage.run.stretch(Duration::from_secs(*seconds)).min(longest);
         if let Some(promised) = promised.filter(|_| *kind == "final-convergence") {
             within = within.min(promised * BROKEN_FOR_CERTAIN);
         }

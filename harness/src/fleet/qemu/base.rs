@@ -11,6 +11,7 @@ use generator::spec::Role;
 use super::freeze::{ASK, MARGIN, freeze, wake};
 use super::plan::{Plan, base_name, cores, environment, io};
 use super::restore::{find, not_made};
+use super::room::or_full_disk;
 use super::{Machine, Memory, Node, RunDir, boot_all};
 use crate::fleet::{FleetError, LaunchError};
 use crate::guest;
@@ -96,7 +97,7 @@ async fn make(
         phase.detail(&format!("{name}: {}", stage.words()));
     })
     .await
-    .map_err(|e| not_booted(e.into()))?;
+    .map_err(|e| or_full_disk(not_booted(e.into()), missing[0].staging.path()))?;
     let kept = booted
         .into_iter()
         .zip(missing)
@@ -119,12 +120,12 @@ async fn keep(
     node.agent()
         .script("waiting for the services", SETTLED, &[], settle)
         .await
-        .map_err(|e| not_booted(e.into()))?;
+        .map_err(|e| or_full_disk(not_booted(e.into()), one.staging.path()))?;
     let title = format!("booted {} machine, without a configuration", one.role.as_str());
     let limit = ASK.mul_f64(plan.slowness());
     let manifest = freeze(&[node], one.staging.path(), title, &one.ingredients, limit)
         .await
-        .map_err(not_booted)?;
+        .map_err(|e| or_full_disk(not_booted(e), one.staging.path()))?;
     points.commit(one.staging, &manifest).map_err(not_made)?;
     let point = find(points, &one.ingredients, progress).await;
     let gone = || LaunchError::Cluster("a base machine's restore point is gone as soon as it was made".into());

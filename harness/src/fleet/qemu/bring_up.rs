@@ -13,6 +13,7 @@ use super::cluster::{QemuFleet, error};
 use super::freeze::ASK;
 use super::offspring::{self, Parent};
 use super::plan::{Net, Plan, Stages, base_name, cores, environment};
+use super::room::or_full_disk;
 use super::{Machine, Memory, Node, Start, boot_all, restore};
 use crate::fleet::{Begin, Fleet, FleetError, LaunchError, LaunchRequest};
 use crate::guest::{install_bundle, provision};
@@ -162,8 +163,9 @@ pub(super) async fn given_up(fleet: &QemuFleet, plan: &Plan<'_>, error: &FleetEr
         Ok(()) => format!("consoles and journals are in {}", report.display()),
         Err(error) => format!("consoles and journals could not be kept: {error}"),
     };
+    let error = or_full_disk(LaunchError::Cluster(format!("{error}\n{kept}")), fleet.run_dir.path());
     fleet.shut_down().await;
-    LaunchError::Cluster(format!("{error}\n{kept}"))
+    error
 }
 
 async fn set_up(

@@ -57,7 +57,7 @@ pub struct QemuFleet {
     /// The restore point that it goes on from; it may not be removed meanwhile.
     pub(super) point: Option<Point>,
     /// Sockets, disks and consoles; goes last, after the machines.
-    pub(super) _run_dir: RunDir,
+    pub(super) run_dir: RunDir,
 }
 
 impl QemuFleet {

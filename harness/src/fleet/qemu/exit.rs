@@ -12,6 +12,8 @@ pub enum Exit {
     Code(i32),
     /// A signal ended it.
     Signal(Signal),
+    /// It was killed because it could never have gone on, for this reason.
+    GivenUp(String),
     /// The wait itself failed.
     Lost(String),
 }
@@ -20,7 +22,10 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::Code(code) => write!(f, "exited with status {code}"),
+            // A page of a mapped file that cannot be had (mmap(2)); its machine's memory is such a file.
+            Exit::Signal(Signal::SIGBUS) => write!(f, "ended by SIGBUS: its memory's file has no room on the disk"),
             Exit::Signal(signal) => write!(f, "ended by {signal}"),
+            Exit::GivenUp(why) => write!(f, "was given up: {why}"),
             Exit::Lost(why) => write!(f, "ended unobserved ({why})"),
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::args::{self, AGENT_PORT};
 use super::console::{Console, last_lines};
 use super::exit::{Exit, ExitWatch};
-use super::process::Process;
+use super::process::{Process, Reins};
 use super::qmp::{Event, OnEvent, Qmp};
 use super::spec::MachineSpec;
 use crate::fleet::FleetError;
@@ -113,10 +113,11 @@ impl Machine {
         let process = Process::start(&argv, &spec.env, &spec.qemu_log()).map_err(|error| fail(not_started(&error)))?;
         let patience = AGENT_PATIENCE.mul_f64(slowness.max(1.0));
         let agent = Agent::new(&spec.name, spec.agent_socket(), process.exit().clone(), patience);
+        let reins = process.reins();
         let qmp = tokio::select! {
             biased;
             exit = process.exit().wait() => Err(format!("QEMU {exit}")),
-            qmp = connect(spec, &agent, QMP_LIMIT.mul_f64(slowness.max(1.0))) => qmp,
+            qmp = connect(spec, &agent, &reins, QMP_LIMIT.mul_f64(slowness.max(1.0))) => qmp,
         };
         let qmp = qmp.map_err(fail)?;
         Ok(Self {
@@ -326,20 +327,29 @@ fn agent_port(event: &Event) -> Option<bool> {
     if ours { event.data.get("open")?.as_bool() } else { None }
 }
 
-/// Tells the agent's users when the guest has closed its end.
-fn watch_agent_port(agent: &Agent) -> OnEvent {
-    let agent = agent.clone();
+/// Whether an event tells that the host had no room for what the guest wrote. QEMU stops the guest then
+/// (`werror=enospc`, its default) until somebody makes room, which nobody will while everybody waits for the guest.
+fn is_out_of_space(event: &Event) -> bool {
+    event.name == "BLOCK_IO_ERROR" && event.data.get("nospace").and_then(serde_json::Value::as_bool) == Some(true)
+}
+
+/// Tells the agent's users when the guest has closed its end, and gives up a machine whose disk cannot grow.
+fn watch_events(agent: &Agent, reins: &Reins) -> OnEvent {
+    let (agent, reins) = (agent.clone(), reins.clone());
     Box::new(move |event| {
         if agent_port(event) == Some(false) || event.name == "RESET" {
             agent.hang_up();
         }
+        if is_out_of_space(event) {
+            reins.give_up("no space left on the host for what it writes to its disk");
+        }
     })
 }
 
-async fn connect(spec: &MachineSpec, agent: &Agent, limit: Duration) -> Result<Qmp, String> {
+async fn connect(spec: &MachineSpec, agent: &Agent, reins: &Reins, limit: Duration) -> Result<Qmp, String> {
     let deadline = Instant::now() + limit;
     loop {
-        match Qmp::open(&spec.qmp_socket(), limit, watch_agent_port(agent)).await {
+        match Qmp::open(&spec.qmp_socket(), limit, watch_events(agent, reins)).await {
             Ok(qmp) => return Ok(qmp),
             Err(error) if Instant::now() >= deadline => {
                 let limit = humantime::format_duration(limit);

@@ -21,6 +21,7 @@ mod plan;
 mod process;
 mod qmp;
 mod restore;
+mod room;
 mod run_dir;
 mod spec;
 mod state;

@@ -258,7 +258,7 @@ impl<'a> Plan<'a> {
             },
             pace: OnceLock::new(),
             point: None,
-            _run_dir: net.run_dir,
+            run_dir: net.run_dir,
         })
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use nix::errno::Errno;
@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::exit::{Exit, ExitNotice, ExitWatch};
+use super::exit::{Exit, ExitWatch};
 
 /// Runs the rest of its arguments if the process that asked for it is still its parent: closes the gap between the
 /// birth of the process and the setting of the parent-death signal. `$0` is the parent's number.
@@ -29,10 +29,39 @@ const IF_PARENT_LIVES: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
 /// A running process. Dropping it kills the process at once.
 #[derive(Debug)]
 pub struct Process {
+    reins: Reins,
+    exit: ExitWatch,
+}
+
+/// What ends a process. Cheap to clone; of no effect on a process that has ended.
+#[derive(Debug, Clone)]
+pub(super) struct Reins {
     pid: Pid,
     /// True while the number is ours to send signals to; the keeper takes it back before it buries the process.
     alive: Arc<Mutex<bool>>,
-    exit: ExitWatch,
+    /// Why the process was given up, if it was.
+    cause: Arc<OnceLock<String>>,
+}
+
+impl Reins {
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn kill(&self) -> io::Result<()> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if *alive {
+            kill(self.pid, Signal::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Kills a process that is of no more use, so that everybody who waits for it learns why and not only that it ended.
+    pub(super) fn give_up(&self, cause: &str) {
+        // The first cause is the one that the others follow from.
+        let _ = self.cause.set(cause.to_owned());
+        let _ = self.kill();
+    }
 }
 
 impl Process {
@@ -44,22 +73,34 @@ impl Process {
     pub fn start(argv: &[OsString], env: &[(OsString, OsString)], log: &Path) -> io::Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
         let command = command(argv, env, output)?;
-        let alive = Arc::new(Mutex::new(true));
+        let (alive, cause) = (Arc::new(Mutex::new(true)), Arc::new(OnceLock::new()));
         let (notice, exit) = ExitWatch::channel();
         let (report, started) = mpsc::sync_channel(1);
-        let keeper_alive = Arc::clone(&alive);
+        let (keeper_alive, keeper_cause) = (Arc::clone(&alive), Arc::clone(&cause));
         thread::Builder::new()
             .name("machine-keeper".to_owned())
-            .spawn(move || keep(command, &report, &keeper_alive, &notice))?;
+            .spawn(move || {
+                let end = keep(command, &report, &keeper_alive);
+                let cause = keeper_cause.get().cloned().map(Exit::GivenUp);
+                if let Some(end) = end {
+                    notice.announce(cause.unwrap_or(end));
+                }
+            })?;
         let pid = started
             .recv()
             .map_err(|_| io::Error::other("the keeper thread ended"))??;
-        Ok(Self { pid, alive, exit })
+        let reins = Reins { pid, alive, cause };
+        Ok(Self { reins, exit })
     }
 
     /// Its process number.
     pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
+        self.reins.pid.as_raw().unsigned_abs()
+    }
+
+    /// What ends it, for somebody who lives longer than a borrow.
+    pub(super) fn reins(&self) -> Reins {
+        self.reins.clone()
     }
 
     /// A watch on its end.
@@ -72,11 +113,7 @@ impl Process {
     /// # Errors
     /// The kernel refused.
     pub fn kill(&self) -> io::Result<()> {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if *alive {
-            kill(self.pid, Signal::SIGKILL)?;
-        }
-        Ok(())
+        self.reins.kill()
     }
 }
 
@@ -101,14 +138,14 @@ fn command(argv: &[OsString], env: &[(OsString, OsString)], output: File) -> io:
     Ok(command)
 }
 
-/// The keeper's life: start, wait, take back the number, bury, tell.
-fn keep(mut command: Command, report: &mpsc::SyncSender<io::Result<Pid>>, alive: &Mutex<bool>, notice: &ExitNotice) {
+/// The keeper's life: start, wait, take back the number, bury. Nothing if there was no process.
+fn keep(mut command: Command, report: &mpsc::SyncSender<io::Result<Pid>>, alive: &Mutex<bool>) -> Option<Exit> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
             // The starter waits for this report; if it is gone, nobody wants the process.
             let _ = report.send(Err(error));
-            return;
+            return None;
         }
     };
     let pid = Pid::from_raw(child.id().cast_signed());
@@ -116,7 +153,7 @@ fn keep(mut command: Command, report: &mpsc::SyncSender<io::Result<Pid>>, alive:
     if !wanted {
         let _ = child.kill();
     }
-    notice.announce(wait(&mut child, pid, alive));
+    Some(wait(&mut child, pid, alive))
 }
 
 /// Waits without burying, so that the number cannot pass to another process while somebody may still send signals to
@@ -174,6 +211,14 @@ mod tests {
         let (process, _folder) = start(&["sleep", "600"]);
         process.kill().expect("killed");
         assert_eq!(process.exit().wait().await, Exit::Signal(Signal::SIGKILL));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_given_up_is_told_with_the_first_cause() {
+        let (process, _folder) = start(&["sleep", "600"]);
+        process.reins().give_up("no space left");
+        process.reins().give_up("something else");
+        assert_eq!(process.exit().wait().await, Exit::GivenUp("no space left".into()));
     }
 
     #[tokio::test]

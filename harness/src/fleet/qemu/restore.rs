@@ -12,6 +12,7 @@ use super::bring_up::{Kept, Parents, boot_and_install, given_up};
 use super::cluster::QemuFleet;
 use super::freeze::{ASK, MARGIN, MOVE, freeze, since_1970, wake};
 use super::plan::{Net, Plan, Stages, environment};
+use super::room::or_full_disk;
 use super::{Machine, Memory, Node, Start};
 use crate::fleet::{Begin, Fleet, FleetError, LaunchError};
 use crate::image;
@@ -137,7 +138,8 @@ async fn make(
         folder: staging.path().to_owned(),
         parents,
     };
-    let fleet = boot_and_install(plan, Some(&kept), progress, stages).await?;
+    let fleet = boot_and_install(plan, Some(&kept), progress, stages).await;
+    let fleet = fleet.map_err(|error| or_full_disk(error, staging.path()))?;
     let phase = progress.phase("restore point", "freezing the cluster");
     let title = format!(
         "cluster {} ({})",
@@ -147,7 +149,7 @@ async fn make(
     let frozen = freeze(&nodes, staging.path(), title, ingredients, fleet.stretch(ASK)).await;
     let manifest = match frozen {
         Ok(manifest) => manifest,
-        Err(error) => return Err(given_up(&fleet, plan, &error).await),
+        Err(error) => return Err(or_full_disk(given_up(&fleet, plan, &error).await, staging.path())),
     };
     fleet.shut_down().await;
     drop(fleet);
