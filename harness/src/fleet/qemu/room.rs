@@ -20,10 +20,9 @@ fn name_full_disk(error: LaunchError, folder: &Path, free: u64) -> LaunchError {
     match error {
         LaunchError::Cluster(symptom) if free < REMAINDER => LaunchError::Environment {
             what: format!("the disk of {} is full, and so: {symptom}", folder.display()),
-            mend:
-                "harness restore prune   makes room; XDG_CACHE_HOME moves images and restore points to another disk, \
+            mend: "harness restore prune   makes room; HARNESS_CACHE moves images and restore points to another disk, \
                    TMPDIR moves runs"
-                    .into(),
+                .into(),
         },
         other => other,
     }
@@ -41,7 +40,7 @@ mod tests {
     fn a_failure_on_a_full_disk_names_the_disk() {
         insta::assert_snapshot!(name_full_disk(failed(), Path::new("/cache/mail"), 4096), @r"
         the disk of /cache/mail is full, and so: lb: boot: its QEMU process ended
-        help: harness restore prune   makes room; XDG_CACHE_HOME moves images and restore points to another disk, TMPDIR moves runs
+        help: harness restore prune   makes room; HARNESS_CACHE moves images and restore points to another disk, TMPDIR moves runs
         ");
     }
 
