@@ -3,6 +3,7 @@
 
 mod files;
 mod model;
+mod services;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use crate::bundle::{Bundle, File, Tree, TreeError};
 use crate::secrets::Secrets;
 use crate::spec::{Cluster, Node, Role};
 use model::Model;
+
+pub use services::{Service, restarts, services};
 
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 

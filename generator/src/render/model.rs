@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::RenderError;
+use super::{RenderError, Service, services};
 use crate::secrets::Secrets;
 use crate::spec::{CheckProfile, Cluster, Node, Role};
 
@@ -16,6 +16,8 @@ pub(super) struct Model {
     /// Further open ports of this node.
     allowed: Vec<Allowed>,
     node: Machine,
+    /// What runs on this node.
+    services: Vec<Service>,
     /// The other mail node; on machines of other roles the primary.
     peer: Machine,
     nodes: Vec<Machine>,
@@ -169,6 +171,7 @@ impl Model {
             },
             allowed: allowed(cluster, node.role),
             node: Machine::new(cluster, node),
+            services: services(cluster, node),
             nodes: cluster.nodes.iter().map(|other| Machine::new(cluster, other)).collect(),
             gateways: of_role(Role::Gateway),
             balancers: of_role(Role::LoadBalancer),

@@ -1,0 +1,81 @@
+//! The services of each role and the files they take notice of: what `install` enables and restarts, told from one table
+//! to the script, to `generator diff` and to whoever plans a change.
+
+use serde::Serialize;
+
+use crate::spec::{Cluster, Node, Role};
+
+/// A systemd unit of a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// Its name; `.service` is left out.
+    pub unit: &'static str,
+    /// Where its files lie: a change below one of these prefixes restarts it.
+    pub files: &'static [&'static str],
+    /// Whether an installation enables it; what is not is started by the system itself.
+    pub enabled: bool,
+}
+
+const fn service(unit: &'static str, files: &'static [&'static str]) -> Service {
+    Service {
+        unit,
+        files,
+        enabled: true,
+    }
+}
+
+const COMMON: [Service; 2] = [
+    service("nftables", &["/etc/nftables.conf"]),
+    Service {
+        enabled: false,
+        ..service("systemd-sysctl", &["/etc/sysctl.d/"])
+    },
+];
+const POSTFIX: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]);
+const MAIL: [Service; 7] = [
+    service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
+    service("cluster-database", &["/usr/local/"]),
+    service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
+    service(
+        "dovecot",
+        &[
+            "/etc/dovecot/",
+            "/etc/ssl/cluster/",
+            "/etc/systemd/system/dovecot.service.d/",
+        ],
+    ),
+    POSTFIX,
+    service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
+    service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
+];
+const GATEWAY: [Service; 1] = [POSTFIX];
+const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
+const CLOCK: Service = service("systemd-timesyncd", &["/etc/systemd/timesyncd.conf.d/"]);
+
+/// The services of a node, in the order in which its installation names them.
+pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
+    let of_role: &[Service] = match node.role {
+        Role::Mail => &MAIL,
+        Role::Gateway => &GATEWAY,
+        Role::LoadBalancer => &LOAD_BALANCER,
+    };
+    let clock = (!cluster.network.time_servers.is_empty()).then_some(CLOCK);
+    COMMON.iter().chain(of_role).copied().chain(clock).collect()
+}
+
+/// The units of a node that an installation restarts if these files change.
+pub fn restarts<'a>(
+    cluster: &Cluster,
+    node: &Node,
+    changed: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<&'static str> {
+    let notices = |service: &Service| {
+        let mut paths = changed.clone();
+        paths.any(|path| service.files.iter().any(|prefix| path.starts_with(prefix)))
+    };
+    services(cluster, node)
+        .into_iter()
+        .filter(notices)
+        .map(|service| service.unit)
+        .collect()
+}

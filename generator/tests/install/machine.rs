@@ -1,0 +1,230 @@
+//! A machine for the script `install`: a folder that stands for `/`, and stubs that stand for daemons and for systemd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use generator::render::render;
+use generator::secrets::Secrets;
+use generator::spec::Cluster;
+
+/// The script of the pair's first mail node.
+static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    let cluster: Cluster = toml::from_str(include_str!("../../examples/pair.toml")).unwrap();
+    let bundle = render(&cluster, &Secrets::from_seed(&cluster, 1).unwrap()).unwrap();
+    bundle.nodes["mail1"].install.clone()
+});
+
+/// Path to contents and mode.
+pub type Files = BTreeMap<String, (String, u32)>;
+
+/// Files of a bundle or of a machine: path, contents, mode.
+pub fn files<const N: usize>(files: [(&str, &str, u32); N]) -> Files {
+    let entry = |(path, contents, mode): (&str, &str, u32)| (path.to_owned(), (contents.to_owned(), mode));
+    files.into_iter().map(entry).collect()
+}
+
+/// One machine, gone with the value.
+pub struct Machine {
+    dir: tempfile::TempDir,
+}
+
+const SYSTEMCTL: &str = r#"#!/bin/sh
+verb='' units=''
+for word in "$@"; do
+    case $word in --*) ;; *) if [ -z "$verb" ]; then verb=$word; else units="$units $word"; fi ;; esac
+done
+printf '%s\n' "$verb$units" >> "$state/log"
+if [ -e "$state/fails-once.$verb" ]; then rm "$state/fails-once.$verb"; exit 1; fi
+listed() { sed 's/^[^.]*$/&.service/; s/$/ loaded active/' "$1"; }
+with() { for unit in $units; do grep -qxF "$unit" "$1" || echo "$unit" >> "$1"; done; }
+without() { for unit in $units; do { grep -vxF "$unit" "$1" || :; } > "$1.new"; mv "$1.new" "$1"; done; }
+case $verb in
+    list-units) listed "$state/running" ;;
+    list-unit-files) listed "$state/enabled" ;;
+    start | restart) with "$state/running" ;;
+    stop) without "$state/running" ;;
+    enable) with "$state/enabled" ;;
+    disable) without "$state/enabled" ;;
+esac
+"#;
+
+/// Stubs by name; `$state` is the folder of what they note and are told.
+const STUBS: [(&str, &str); 18] = [
+    ("systemctl", SYSTEMCTL),
+    (
+        "id",
+        "#!/bin/sh\n[ \"$1\" = -u ] && cat \"$state/uid\" || echo mysql ssl-cert\n",
+    ),
+    (
+        "unshare",
+        "#!/bin/sh\necho unshare >> \"$state/log\"\n[ ! -e \"$state/refused\" ] || { cat \"$state/refused\" >&2; exit 1; }\n",
+    ),
+    (
+        "perl",
+        "#!/bin/sh\n[ ! -e \"$state/power-cut\" ] || { rm \"$state/power-cut\"; for list; do :; done; head -n 1 \"$list\" > \"$state/one\"; /usr/bin/perl \"$1\" \"$2\" -- \"$4\" \"$state/one\"; exit 1; }\nexec /usr/bin/perl \"$@\"\n",
+    ),
+    ("postconf", "#!/bin/sh\necho /var/spool/postfix\n"),
+    ("chattr", "#!/bin/sh\n"),
+    ("getent", "#!/bin/sh\n"),
+    ("mariadbd", "#!/bin/sh\n"),
+    ("doveconf", "#!/bin/sh\n"),
+    ("sievec", "#!/bin/sh\n"),
+    ("postfix", "#!/bin/sh\n"),
+    ("nginx", "#!/bin/sh\n"),
+    ("php-fpm8.4", "#!/bin/sh\n"),
+    ("nft", "#!/bin/sh\n"),
+    ("named-checkzone", "#!/bin/sh\n"),
+    ("curl", "#!/bin/sh\n"),
+    ("groupadd", "#!/bin/sh\n"),
+    ("useradd", "#!/bin/sh\n"),
+];
+
+/// What runs, and starts with the system, before anything is installed.
+const BEFORE: &str = "ssh\nsystemd-sysctl\npostfix\n";
+
+impl Machine {
+    /// A machine with these files.
+    pub fn new(live: &Files) -> Machine {
+        let machine = Machine {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for folder in ["root/run", "root/var/vmail", "root/etc", "stubs", "state"] {
+            fs::create_dir_all(machine.path(folder)).unwrap();
+        }
+        let state = machine.path("state");
+        for (name, text) in STUBS {
+            let text = text.replace("$state", state.to_str().unwrap());
+            write(&machine.path("stubs").join(name), &text, 0o755);
+        }
+        for (name, text) in [("uid", "0\n"), ("running", BEFORE), ("enabled", BEFORE), ("log", "")] {
+            fs::write(state.join(name), text).unwrap();
+        }
+        for (path, (contents, mode)) in live {
+            write(&machine.live(path), contents, *mode);
+        }
+        machine
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Where a path of the machine lies here.
+    pub fn live(&self, path: &str) -> PathBuf {
+        self.path("root").join(path.trim_start_matches('/'))
+    }
+
+    /// Tells a stub what to do.
+    pub fn tell(&self, name: &str, text: &str) {
+        fs::write(self.path("state").join(name), text).unwrap();
+    }
+
+    /// The units that run, or that start with the system, sorted.
+    pub fn units(&self, state: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path("state").join(state)).unwrap();
+        let mut units: Vec<String> = text.lines().map(str::to_owned).collect();
+        units.sort();
+        units
+    }
+
+    /// What was called since the last time.
+    pub fn calls(&self) -> Vec<String> {
+        let log = self.path("state/log");
+        let text = fs::read_to_string(&log).unwrap();
+        fs::write(log, "").unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Copies a bundle to the machine.
+    pub fn copy(&self, bundle: &Files) {
+        let place = self.path("bundle");
+        let _ = fs::remove_dir_all(&place);
+        let owner = self.dir.path().metadata().unwrap();
+        let name = |option: &str, number: u32| {
+            let told = Command::new("/usr/bin/stat")
+                .args(["-c", option])
+                .arg(self.dir.path())
+                .output();
+            let name = String::from_utf8(told.unwrap().stdout).unwrap().trim().to_owned();
+            if name == "UNKNOWN" { number.to_string() } else { name }
+        };
+        let (user, group) = (name("%U", owner.uid()), name("%G", owner.gid()));
+        let mut manifest = String::new();
+        for (path, (contents, mode)) in bundle {
+            write(&place.join("root").join(&path[1..]), contents, 0o600);
+            let sha = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(contents.as_bytes()));
+            manifest += &format!("{sha} {mode:04o} {user} {group} {path}\n");
+        }
+        write(&place.join("manifest"), &manifest, 0o600);
+        write(&place.join("install"), &self.script(), 0o755);
+    }
+
+    /// The script as it is generated, but for two lines: what stands for `/`, and where programs are looked for.
+    fn script(&self) -> String {
+        let (root, stubs) = (self.path("root"), self.path("stubs"));
+        let swaps = [
+            ("\nroot=''\n", format!("\nroot='{}'\n", root.display())),
+            (" PATH=/usr/sbin:", format!(" PATH={}:/usr/sbin:", stubs.display())),
+        ];
+        swaps.iter().fold(SCRIPT.clone(), |script, (old, new)| {
+            assert_eq!(script.matches(old).count(), 1, "{old}");
+            script.replace(old, new)
+        })
+    }
+
+    /// Runs the script.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new("/bin/sh")
+            .arg(self.path("bundle/install"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs the script, which has to succeed; gives what it said.
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {out}{err}");
+        assert_eq!(err, "", "{arguments:?}: {out}");
+        out
+    }
+
+    /// Every file of the machine but what the script keeps; links by where they lead. Folders end with a slash.
+    pub fn state(&self) -> Files {
+        let (root, mut found) = (self.path("root"), Files::new());
+        let mut todo = vec![root.clone()];
+        while let Some(folder) = todo.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = format!("/{}", path.strip_prefix(&root).unwrap().display());
+                let meta = path.symlink_metadata().unwrap();
+                if name == "/var/backups" {
+                    continue;
+                } else if meta.is_symlink() {
+                    found.insert(name, (format!("-> {}", fs::read_link(&path).unwrap().display()), 0));
+                } else if meta.is_dir() {
+                    found.insert(name + "/", (String::new(), 0));
+                    todo.push(path);
+                } else {
+                    found.insert(name, (fs::read_to_string(&path).unwrap(), meta.mode() & 0o7777));
+                }
+            }
+        }
+        found
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn write(path: &Path, contents: &str, mode: u32) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, contents).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
