@@ -18,6 +18,7 @@ mod clocks;
 mod database;
 mod dns;
 mod explain;
+mod holdings;
 mod mail;
 mod mailboxes;
 mod mariadb;
@@ -100,6 +101,19 @@ pub fn check_secrets(secrets: &Secrets) -> Vec<Finding> {
 /// What is wrong with the certificates among the secrets at that time. Without a place, as [`check_secrets`].
 pub fn check_certificates(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
     certificates::check(secrets, cluster, now)
+}
+
+/// Everything about a file of secrets at that time: weak ones, what it lacks and what nothing needs, certificates.
+pub fn examine_secrets(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
+    let mut found = secrets::check(secrets);
+    found.extend(holdings::check(secrets, cluster));
+    found.extend(certificates::check(secrets, cluster, now));
+    found
+}
+
+/// The names of passwords that the check refuses, as [`Secrets::rotate`] takes them.
+pub(crate) fn refused_secrets(secrets: &Secrets) -> Vec<String> {
+    secrets::refused(secrets)
 }
 
 /// True if one of the findings is an error.

@@ -15,6 +15,7 @@ mod keys;
 mod render;
 mod rules;
 mod schema;
+mod secrets;
 
 const STATUSES: &str = "\
 Exit status:
@@ -26,7 +27,9 @@ Exit status:
 const START: &str = "\
 Start here:
   generator check cluster.toml                   what would an expert object to?
-  generator render cluster.toml --out files      every file of every node, and secrets on first use
+  generator secrets init cluster.toml --secrets files/secrets.toml
+                                                 passwords, keys and certificates, once
+  generator render cluster.toml --out files      every file of every node
   generator diff cluster.toml --node mail1 --root / --secrets files/secrets.toml
                                                  what would change on this machine?";
 
@@ -42,6 +45,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(check::Args),
+    Secrets(secrets::Args),
     Render(render::Args),
     Diff(diff::Args),
     Schema(schema::Args),
@@ -141,6 +145,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, colors: Colors) -> Outcome
     let result = match cli.verb {
         Verb::Check(args) => check::run(&args, colors),
         Verb::Render(args) => render::run(&args, colors),
+        Verb::Secrets(args) => secrets::run(&args, colors),
         Verb::Diff(args) => diff::run(&args, colors),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),

@@ -1,8 +1,9 @@
 //! Passwords, keys and certificates: random for production, reproducible from a seed for tests.
 //!
-//! [`Secrets::random`] makes them once; they are kept in a file that only its owner can read ([`Secrets::save`],
+//! [`Secrets::random`] makes them once; they are kept in a file that only its owner can read ([`Secrets::create`],
 //! [`Secrets::load`]) and used again at every rendering. [`Secrets::complete`] adds what a changed description needs
-//! and leaves everything else as it is. No `Debug`, log or error text of this module shows a secret.
+//! and leaves everything else as it is; [`Secrets::rotate`] gives new values to what is in use. No `Debug`, log or error
+//! text of this module shows a secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,10 @@ mod certificate;
 mod derive;
 mod file;
 mod password;
+mod rotate;
 
 pub use password::{ROUNDS, mailbox_hash};
+pub use rotate::{AUTHORITY, CERTIFICATES, DATABASE, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL};
 
 /// The database accounts that get a password of their own: `roundcube` owns `roundcubemail`, `vmail` reads `vmail` for
 /// Postfix and Dovecot, `health` is asked by the health address.
@@ -60,6 +63,9 @@ pub struct Secrets {
     /// One certificate and key a node, by node name; its names cover the node's FQDN, its short name, its address, and
     /// what it serves (a load balancer: the webmail host; a mail node: the webmail host and `localhost` too).
     pub certificates: BTreeMap<String, Certificate>,
+    /// What a rotation has replaced and the nodes accept until it is finished.
+    #[serde(default, skip_serializing_if = "Previous::is_empty")]
+    pub previous: Previous,
 }
 
 /// A certificate chain and its key.
@@ -96,6 +102,12 @@ pub enum SecretsError {
         path: String,
         /// The reason.
         source: std::io::Error,
+    },
+    /// There is a file already, which would be lost.
+    #[error("{path} exists already and holds secrets that nodes may be using; nothing was written")]
+    Exists {
+        /// The file.
+        path: String,
     },
     /// The file's permissions let others read it.
     #[error("{path}: others can read this file of secrets (mode {mode:04o}); mend it with: chmod 600 {path}")]
@@ -136,8 +148,9 @@ impl Secrets {
         Secrets::make(cluster, &Source::system()?, authority, leaf)
     }
 
-    /// These secrets with what the description needs in addition (a new mailbox, a new node), and the certificates
-    /// renewed whose names changed or which end within 30 days of `now`. Gives what was added, for people to read.
+    /// These secrets with what the description needs in addition (a new mailbox, a new node), and those certificates of
+    /// the cluster's own authority renewed whose names changed or which end within 30 days of `now`. Gives what was added,
+    /// for people to read.
     ///
     /// # Errors
     /// As [`Secrets::random`], or [`SecretsError::Key`] if the authority's key cannot be read.
@@ -199,6 +212,7 @@ impl Secrets {
             database_passwords: BTreeMap::new(),
             mailbox_passwords: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            previous: Previous::default(),
         };
         secrets.add_missing(cluster, source, leaf, leaf.from)?;
         Ok(secrets)
@@ -228,10 +242,12 @@ impl Secrets {
         }
         let authority = Authority::new(&self.ca_name, DeterministicKey::from_pem(&self.ca_key)?);
         let renew_before = (now + time::Duration::days(RENEW_DAYS)).unix_timestamp();
+        let foreign: Vec<String> = self.foreign().map(str::to_owned).collect();
         for node in &cluster.nodes {
             let names = names_of(cluster, node);
             let current = self.certificates.get(&node.name);
-            if current.is_some_and(|c| c.names == names && c.expires > renew_before) {
+            let good = |c: &Certificate| c.names == names && c.expires > renew_before;
+            if current.is_some_and(good) || foreign.contains(&node.name) {
                 continue;
             }
             let (key, serial) = key_and_serial(source, &format!("node {}", node.name));

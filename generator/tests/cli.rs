@@ -1,45 +1,22 @@
 //! The program as it is called: exit statuses, help, messages.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use assert_cmd::Command;
+use common::{err, folder, generator, here, out, status};
 
-fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Runs `generator` in the package's folder.
-fn generator(arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("generator").unwrap();
-    command.current_dir(here("")).args(arguments).output().unwrap()
-}
-
-fn status(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// A folder for one test, and a path in it.
-fn folder() -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("files").to_str().unwrap().to_owned();
-    (dir, path)
-}
+mod common;
 
 #[test]
 fn help_teaches() {
     insta::assert_snapshot!("help", out(&generator(&["--help"])));
-    for verb in ["check", "render", "diff", "schema", "completions"] {
+    for verb in ["check", "secrets", "render", "diff", "schema", "completions"] {
         insta::assert_snapshot!(format!("help-{verb}"), out(&generator(&[verb, "--help"])));
+    }
+    for verb in ["init", "check", "rotate"] {
+        insta::assert_snapshot!(
+            format!("help-secrets-{verb}"),
+            out(&generator(&["secrets", verb, "--help"]))
+        );
     }
 }
 
@@ -162,59 +139,6 @@ fn sarif_carries_rules_regions_and_suppressions() {
 }
 
 #[test]
-fn certificates_among_the_secrets_are_looked_at() {
-    let (dir, files) = folder();
-    generator(&["render", "examples/pair.toml", "--out", &files]);
-    let secrets = Path::new(&files).join("secrets.toml");
-    let renamed = dir.path().join("renamed.toml");
-    let pair = std::fs::read_to_string(here("examples/pair.toml")).unwrap();
-    std::fs::write(&renamed, pair.replace("webmail.example.org", "post.example.org")).unwrap();
-    let output = generator(&[
-        "check",
-        renamed.to_str().unwrap(),
-        "--secrets",
-        secrets.to_str().unwrap(),
-    ]);
-    assert_eq!(status(&output), 1);
-    let said = "error[certificate-name]: the certificate of lb does not cover post.example.org\n";
-    assert!(out(&output).contains(said), "{}", out(&output));
-}
-
-#[test]
-fn the_first_rendering_makes_secrets_and_the_second_uses_them() {
-    let (_dir, files) = folder();
-    let first = generator(&["render", "examples/pair.toml", "--out", &files]);
-    assert_eq!(status(&first), 0, "{}", err(&first));
-    assert!(err(&first).contains("secrets: new ones in"), "{}", err(&first));
-    let secrets = Path::new(&files).join("secrets.toml");
-    assert_eq!(secrets.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let before = std::fs::read(&secrets).unwrap();
-    let second = generator(&["render", "examples/pair.toml", "--out", &files]);
-    assert_eq!(status(&second), 0, "{}", err(&second));
-    assert_eq!(std::fs::read(&secrets).unwrap(), before);
-}
-
-#[test]
-fn a_new_mailbox_gets_a_password_and_the_others_keep_theirs() {
-    let (dir, files) = folder();
-    generator(&["render", "examples/pair.toml", "--out", &files]);
-    let secrets = Path::new(&files).join("secrets.toml");
-    let before = std::fs::read_to_string(&secrets).unwrap();
-    let more = dir.path().join("more.toml");
-    let pair = std::fs::read_to_string(here("examples/pair.toml")).unwrap();
-    std::fs::write(&more, pair + "[[mailbox]]\naddress = \"dave@example.org\"\n").unwrap();
-    let output = generator(&["render", more.to_str().unwrap(), "--out", &files]);
-    assert!(
-        err(&output).contains("added there: password of the mailbox dave@example.org\n"),
-        "{}",
-        err(&output)
-    );
-    let after = std::fs::read_to_string(&secrets).unwrap();
-    let kept: Vec<&str> = after.lines().filter(|line| !line.starts_with("\"dave@")).collect();
-    assert_eq!(kept, before.lines().collect::<Vec<_>>());
-}
-
-#[test]
 fn a_seed_gives_the_same_files_each_time() {
     let (dir, files) = folder();
     let again = dir.path().join("again").to_str().unwrap().to_owned();
@@ -263,61 +187,6 @@ fn a_foreign_folder_is_left_alone() {
     let output = generator(&["render", "examples/pair.toml", "--out", dir.path().to_str().unwrap()]);
     assert_eq!(status(&output), 3);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-}
-
-#[test]
-fn secrets_that_others_can_read_are_the_environments_fault() {
-    let (_dir, files) = folder();
-    generator(&["render", "examples/pair.toml", "--out", &files]);
-    let secrets = Path::new(&files).join("secrets.toml");
-    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let output = generator(&["render", "examples/pair.toml", "--out", &files]);
-    assert_eq!(status(&output), 4);
-    assert!(err(&output).contains("chmod 600 "), "{}", err(&output));
-}
-
-#[test]
-fn weak_secrets_stop_a_rendering_and_are_not_shown() {
-    let (_dir, files) = folder();
-    generator(&["render", "examples/pair.toml", "--out", &files]);
-    let secrets = Path::new(&files).join("secrets.toml");
-    let text = std::fs::read_to_string(&secrets).unwrap();
-    let weak: String = text
-        .lines()
-        .map(|l| {
-            if l.starts_with("replication_password") {
-                "replication_password = \"12345678\"\n".into()
-            } else {
-                format!("{l}\n")
-            }
-        })
-        .collect();
-    std::fs::write(&secrets, weak).unwrap();
-    for arguments in [
-        vec!["render", "examples/pair.toml", "--out", &files],
-        vec!["check", "examples/pair.toml", "--secrets", secrets.to_str().unwrap()],
-    ] {
-        let output = generator(&arguments);
-        assert_eq!(status(&output), 1, "{arguments:?}");
-        let said = out(&output) + &err(&output);
-        assert!(said.contains("weak-secret") && !said.contains("12345678"), "{said}");
-    }
-}
-
-#[test]
-fn a_missing_secrets_file_is_not_made_up() {
-    let (dir, files) = folder();
-    let nowhere = dir.path().join("nowhere.toml");
-    let output = generator(&[
-        "render",
-        "examples/pair.toml",
-        "--out",
-        &files,
-        "--secrets",
-        nowhere.to_str().unwrap(),
-    ]);
-    assert_eq!(status(&output), 3);
-    assert!(!nowhere.exists() && !Path::new(&files).exists());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Finding, rules};
 use crate::secrets::Secrets;
 use crate::spec::{Cluster, Node, Role};
 
-/// Days before its end from which a certificate is warned about; rendering renews those of the cluster's own authority
+/// Days before its end from which a certificate is warned about; a rotation renews those of the cluster's own authority
 /// then.
 const SOON: i64 = 30;
 
@@ -41,7 +41,7 @@ fn finding(code: &'static str, message: String, why: &str) -> Finding {
         ..Finding::error(code, message)
     }
     .why(why)
-    .help("one of the cluster's own authority: remove its table from the file and render again; one from elsewhere: put the renewed one there; then install on the node")
+    .help("one of the cluster's own authority: generator secrets rotate; one from elsewhere: put the renewed one into the file; then render, and install on the node")
 }
 
 fn read(what: &str, pem: &str, wanted: &[String], now: OffsetDateTime) -> Vec<Finding> {

@@ -100,6 +100,7 @@ pub const RULES: &[Rule] = &[
         "filesystem-is-no-replication",
         "a file system that is taken for replication",
     ),
+    standing("former-secret", "a value that a rotation replaced is accepted still"),
     error("invalid-cluster-name", "the cluster's name is no plain label"),
     error("invalid-domain", "a mail domain is no domain name"),
     error("invalid-mailbox", "a mailbox is no mail address"),
@@ -127,6 +128,7 @@ pub const RULES: &[Rule] = &[
         "message-size",
         "a largest message that is none, or larger than anything takes",
     ),
+    error("missing-secret", "the description needs a secret that is not there"),
     error("missing-vmail", "the accounts' database is not replicated"),
     judgement("mx-bypasses-gateway", "an MX record that leads past the gateway"),
     error("mx-to-address", "an MX record that leads to an address"),
@@ -178,6 +180,7 @@ pub const RULES: &[Rule] = &[
     ),
     error("two-primaries", "more than one mail node is the primary"),
     error("unknown-database", "a database that the cluster does not know"),
+    standing("unknown-secret", "a secret that belongs to nothing in the description"),
     error("unquotable-secret", "a secret that would break a file which holds it"),
     error(
         "unsafe-durability",

@@ -25,28 +25,37 @@ const KNOWN: [&str; 12] = [
 ];
 
 pub(super) fn check(secrets: &Secrets) -> Vec<Finding> {
+    judged(secrets).into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// The names of what [`check`] refuses, without the quotes of a TOML key.
+pub(super) fn refused(secrets: &Secrets) -> Vec<String> {
+    judged(secrets)
+        .into_iter()
+        .map(|(name, _)| name.replace('"', ""))
+        .collect()
+}
+
+fn judged(secrets: &Secrets) -> Vec<(String, Finding)> {
     let mut found = Vec::new();
     let passwords = secrets.passwords();
     for (index, (name, value)) in passwords.iter().enumerate() {
         if let Some((fault, why)) = weakness(name, value) {
-            found.push(finding("weak-secret", format!("`{name}` {fault}"), why));
+            found.push((name.clone(), finding("weak-secret", format!("`{name}` {fault}"), why)));
         } else if let Some(bad) = value.chars().find(|c| !is_plain(name, *c)) {
             let message = format!(
                 "`{name}` has a character that cannot be written everywhere: {}",
                 class(bad)
             );
-            found.push(finding("unquotable-secret", message, "it stands in SQL, PHP, a URL and option files, and ends or changes the line in one of them: the daemon refuses the file or uses another password"));
+            found.push((name.clone(), finding("unquotable-secret", message, "it stands in SQL, PHP, a URL and option files, and ends or changes the line in one of them: the daemon refuses the file or uses another password")));
         } else if let Some((first, _)) = passwords[..index].iter().find(|(_, v)| v == value) {
             let why = if name == "replication_password" || first == "replication_password" {
                 "the replication account reads every row of every database: a fault in the application that shares its password gives all of it away"
             } else {
                 "who learns one of them has the other"
             };
-            found.push(finding(
-                "repeated-secret",
-                format!("`{name}` is the same as `{first}`"),
-                why,
-            ));
+            let message = format!("`{name}` is the same as `{first}`");
+            found.push((name.clone(), finding("repeated-secret", message, why)));
         }
     }
     found
@@ -107,9 +116,12 @@ fn is_repetition(value: &str, unit: &str) -> bool {
 }
 
 fn finding(code: &'static str, message: String, why: &str) -> Finding {
-    Finding { severity: rules::severity(code), ..Finding::error(code, message) }
-        .why(why)
-        .help("put another random value there: openssl rand -hex 16 (roundcube_des_key: openssl rand -hex 12), or remove the file to have all secrets made anew")
+    Finding {
+        severity: rules::severity(code),
+        ..Finding::error(code, message)
+    }
+    .why(why)
+    .help("generator secrets rotate gives it another value")
 }
 
 #[cfg(test)]

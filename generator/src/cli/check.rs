@@ -1,12 +1,13 @@
 //! `generator check`: what an expert would object to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
 use super::{Colors, Outcome, Status, count, keys, rules};
-use crate::check::{Finding, check_certificates, check_secrets, examine, has_errors};
+use crate::check::{Finding, examine, examine_secrets, has_errors};
 use crate::diag::{self, sarif};
+use crate::secrets::Secrets;
 use crate::spec::{Cluster, LoadError};
 
 const EXAMPLES: &str = "\
@@ -38,8 +39,7 @@ pub(super) struct Args {
     /// For people (text), for programs (json), or for code-review tools (sarif: SARIF 2.1.0).
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Look at this file of secrets too: weak, well-known and repeated ones are errors, and so are certificates that are
-    /// over or do not cover what clients look for.
+    /// Look at this file of secrets too (`-`: standard input), as `generator secrets check` does.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
     /// List what the check can find, and stop.
@@ -51,14 +51,14 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
     Sarif,
 }
 
 /// The findings of one file.
-struct Part {
+pub(super) struct Part {
     name: String,
     source: String,
     findings: Vec<Finding>,
@@ -86,30 +86,40 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
     }];
     if let Some(file) = &args.secrets {
         let secrets = keys::load(file)?;
-        let mut findings = check_secrets(&secrets);
-        findings.extend(check_certificates(&secrets, &loaded.cluster, OffsetDateTime::now_utc()));
-        parts.push(Part {
-            findings,
+        parts.push(Part::of_secrets(file, &secrets, &loaded.cluster));
+    }
+    Ok(told(&parts, args.format, colors))
+}
+
+impl Part {
+    /// What is to be said of a file of secrets.
+    pub(super) fn of_secrets(file: &Path, secrets: &Secrets, cluster: &Cluster) -> Part {
+        Part {
+            findings: examine_secrets(secrets, cluster, OffsetDateTime::now_utc()),
             silenced: Vec::new(),
             name: file.display().to_string(),
             source: String::new(),
-        });
+        }
     }
+}
+
+/// The findings in the wanted form, and the status that they give.
+pub(super) fn told(parts: &[Part], format: Format, colors: Colors) -> Outcome {
     let status = if parts.iter().any(|p| has_errors(&p.findings)) {
         Status::Fails
     } else {
         Status::Holds
     };
-    let out = match args.format {
-        Format::Text => text(&parts, colors.out),
-        Format::Json => json(&parts),
-        Format::Sarif => sarif(&parts),
+    let out = match format {
+        Format::Text => text(parts, colors.out),
+        Format::Json => json(parts),
+        Format::Sarif => sarif(parts),
     };
-    Ok(Outcome {
+    Outcome {
         status,
         out,
         err: String::new(),
-    })
+    }
 }
 
 fn malformed(error: LoadError, format: Format, colors: Colors) -> Outcome {

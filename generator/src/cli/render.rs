@@ -6,15 +6,17 @@ use time::OffsetDateTime;
 
 use super::{Colors, Outcome, Status, count, keys, load};
 use crate::bundle::{Bundle, WriteError};
-use crate::check::{Finding, check, check_secrets, has_errors};
+use crate::check::{Finding, check, examine_secrets, has_errors};
 use crate::diag;
 use crate::secrets::Secrets;
 use crate::spec::{Cluster, Loaded};
 
 const EXAMPLES: &str = "\
 Examples:
+  generator secrets init cluster.toml --secrets files/secrets.toml     once
   generator render cluster.toml --out files
   generator render cluster.toml --out files --secrets /safe/place/secrets.toml
+  pass show cluster | generator render cluster.toml --out files --secrets -
   generator render cluster.toml --out /tmp/look --seed 1       the same bytes each time, for tests only
 
 The folder holds, for each node, what goes to that machine:
@@ -26,8 +28,8 @@ and beside them files/dns/<domain>.zone, files/ca.pem and files/secrets.toml.";
 /// Write every file of every node, as it lies on the machine
 ///
 /// The description is checked first; with errors nothing is written. The folder appears whole or
-/// not at all, and rendering again replaces it. Secrets are made on the first use, kept in
-/// DIR/secrets.toml (readable by its owner only) and used again afterwards.
+/// not at all, and rendering again replaces it. Secrets are made once by `generator secrets init`;
+/// rendering reads them and writes none, so the same description and secrets give the same bytes.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -36,7 +38,7 @@ pub(super) struct Args {
     /// The folder to write; an earlier rendering in it is replaced, anything else refused.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Use the secrets of this file instead of DIR/secrets.toml.
+    /// Use the secrets of this file instead of DIR/secrets.toml; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     secrets: Option<PathBuf>,
     /// Make the secrets out of a number: the same bytes each time. Whoever knows the number knows the secrets.
@@ -66,7 +68,7 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
     }
     Bundle::may_replace(&args.out).map_err(|e| unwritable(&e))?;
     let chosen = choose(args, &loaded)?;
-    refuse_weak(&chosen, colors)?;
+    err.push_str(&judge(&chosen, &loaded.cluster, colors)?);
     let bundle = crate::render::render(&loaded.cluster, &chosen.secrets)
         .map_err(|e| Outcome::fault(Status::BadInput, chain(&e)))?;
     let written = bundle.write_dir(&args.out).map_err(|e| unwritable(&e))?;
@@ -103,59 +105,43 @@ fn choose(args: &Args, loaded: &Loaded) -> Result<Chosen, Outcome> {
             note,
         });
     }
-    let own = args.out.join("secrets.toml");
-    match &args.secrets {
-        Some(file) => kept(file, &loaded.cluster),
-        None if own.exists() => kept(&own, &loaded.cluster),
-        None => fresh(&args.out, &own, &loaded.cluster),
-    }
-}
-
-/// Secrets of a file, with what the description needs in addition.
-fn kept(file: &Path, cluster: &Cluster) -> Result<Chosen, Outcome> {
-    let secrets = keys::load(file)?;
-    let (secrets, added) = secrets
-        .complete(cluster, OffsetDateTime::now_utc())
-        .map_err(|e| keys::fault(&e))?;
-    let mut note = format!("secrets: {}\n", file.display());
-    if !added.is_empty() {
-        secrets.save(file).map_err(|e| keys::fault(&e))?;
-        note.push_str(&format!("secrets: added there: {}\n", added.join(", ")));
+    let file = args.secrets.clone().unwrap_or_else(|| args.out.join("secrets.toml"));
+    if args.secrets.is_none() && !file.exists() {
+        return Err(absent(&args.cluster, &file));
     }
     Ok(Chosen {
-        secrets,
-        file: Some(file.to_owned()),
-        note,
+        secrets: keys::load(&file)?,
+        note: format!("secrets: {}\n", file.display()),
+        file: Some(file),
     })
 }
 
-/// New secrets. They are on disk before the first file that holds one of them.
-fn fresh(out: &Path, file: &Path, cluster: &Cluster) -> Result<Chosen, Outcome> {
-    let secrets = Secrets::random(cluster).map_err(|e| keys::fault(&e))?;
-    std::fs::create_dir_all(out).map_err(|e| Outcome::fault(Status::Environment, format!("{}: {e}", out.display())))?;
-    secrets.save(file).map_err(|e| keys::fault(&e))?;
-    let file_name = file.display();
-    let note =
-        format!("secrets: new ones in {file_name} (mode 0600); they are used again next time, so keep the file\n");
-    Ok(Chosen {
-        secrets,
-        file: Some(file.to_owned()),
-        note,
-    })
+fn absent(cluster: &Path, file: &Path) -> Outcome {
+    let (cluster, file) = (cluster.display(), file.display());
+    Outcome::fault(
+        Status::BadInput,
+        format!(
+            "{file} does not exist, and without secrets there is nothing to render for production\n\
+             help: make them once, then render again: generator secrets init {cluster} --secrets {file}\n\
+             help: they lie elsewhere: --secrets FILE; only to look at the files: --seed 1"
+        ),
+    )
 }
 
-fn refuse_weak(chosen: &Chosen, colors: Colors) -> Result<(), Outcome> {
-    let (Some(file), findings) = (&chosen.file, check_secrets(&chosen.secrets)) else {
-        return Ok(());
+/// What is to be said of the secrets; an error of them stops the rendering.
+fn judge(chosen: &Chosen, cluster: &Cluster, colors: Colors) -> Result<String, Outcome> {
+    let Some(file) = &chosen.file else {
+        return Ok(String::new());
     };
+    let findings = examine_secrets(&chosen.secrets, cluster, OffsetDateTime::now_utc());
+    let said = show(&findings, &file.display().to_string(), "", colors);
     if !has_errors(&findings) {
-        return Ok(());
+        return Ok(said);
     }
-    let err = show(&findings, &file.display().to_string(), "", colors) + "\nnothing was written\n";
     Err(Outcome {
         status: Status::Fails,
         out: String::new(),
-        err,
+        err: said + "\nnothing was written\n",
     })
 }
 

@@ -33,7 +33,7 @@ pub enum RenderError {
     #[error("the description cannot be rendered: {0}")]
     Description(String),
     /// The secrets do not belong to this description.
-    #[error("the secrets hold nothing for {what}; `generator render` without --secrets makes new ones")]
+    #[error("the secrets hold nothing for {what}; `generator secrets rotate` adds what is missing")]
     Secret {
         /// What they should hold.
         what: String,
@@ -74,7 +74,7 @@ pub fn render(cluster: &Cluster, secrets: &Secrets) -> Result<Bundle, RenderErro
     Ok(Bundle {
         nodes,
         zones,
-        ca_pem: secrets.ca_certificate.clone(),
+        ca_pem: secrets.trusted(),
     })
 }
 

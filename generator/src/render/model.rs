@@ -96,6 +96,8 @@ struct Webmail {
 #[derive(Serialize)]
 struct Secret {
     replication: String,
+    /// The password that a rotation replaced and that is accepted still; empty if there is none.
+    replication_former: String,
     database: BTreeMap<String, String>,
     roundcube_des_key: String,
     ca_certificate: String,
@@ -201,9 +203,10 @@ impl Model {
             },
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
+                replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),
                 database: secrets.database_passwords.clone(),
                 roundcube_des_key: secrets.roundcube_des_key.clone(),
-                ca_certificate: secrets.ca_certificate.clone(),
+                ca_certificate: secrets.trusted(),
                 certificate: certificate.certificate.clone(),
                 key: certificate.key.clone(),
             },

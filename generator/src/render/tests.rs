@@ -158,9 +158,9 @@ fn what_is_described_in_addition_is_rendered() {
     assert!(file("lb", "/etc/haproxy/haproxy.cfg").contains("\n    timeout server 90s\n    server mail1 "));
     let clock = file("gateway", "/etc/systemd/timesyncd.conf.d/cluster.conf");
     assert!(clock.ends_with("[Time]\nNTP=ntp.example.org 192.0.2.1\n"), "{clock}");
+    let install = &bundle.nodes["lb"].install;
     assert!(
-        bundle.nodes["lb"]
-            .install
-            .contains("units=\"$units systemd-timesyncd\"")
+        install.contains("units='nftables haproxy systemd-timesyncd'"),
+        "{install}"
     );
 }

@@ -1,7 +1,7 @@
 //! The file in which secrets are kept: TOML, readable by its owner only.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -31,10 +31,18 @@ impl Secrets {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(io)?;
-        toml::from_str(&text).map_err(|e| {
+        Secrets::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads secrets from a text; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// [`SecretsError::Malformed`].
+    pub fn parse(name: &str, text: &str) -> Result<Secrets, SecretsError> {
+        toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(0, |s| text[..s.start].matches('\n').count() + 1);
             SecretsError::Malformed {
-                path: path.display().to_string(),
+                path: name.to_owned(),
                 reason: reason(e.message(), line),
             }
         })
@@ -45,6 +53,27 @@ impl Secrets {
     /// # Errors
     /// [`SecretsError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), SecretsError> {
+        self.write(path, |beside| std::fs::rename(beside, path))
+    }
+
+    /// As [`Secrets::save`], but never over a file that is there.
+    ///
+    /// # Errors
+    /// [`SecretsError::Exists`], [`SecretsError::Io`].
+    pub fn create(&self, path: &Path) -> Result<(), SecretsError> {
+        // A link is made only where nothing is, even if somebody else does the same at this moment.
+        let written = self.write(path, |beside| {
+            std::fs::hard_link(beside, path).and_then(|()| std::fs::remove_file(beside))
+        });
+        match written {
+            Err(SecretsError::Io { path, source }) if source.kind() == ErrorKind::AlreadyExists => {
+                Err(SecretsError::Exists { path })
+            }
+            other => other,
+        }
+    }
+
+    fn write(&self, path: &Path, place: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), SecretsError> {
         let io = |source| SecretsError::Io {
             path: path.display().to_string(),
             source,
@@ -61,7 +90,7 @@ impl Secrets {
                 file.write_all(body.as_bytes())?;
                 file.sync_all()
             })
-            .and_then(|()| std::fs::rename(&beside, path));
+            .and_then(|()| place(&beside));
         if written.is_err() {
             // The failed write is the error worth telling; a leftover that cannot be removed is not.
             let _ = std::fs::remove_file(&beside);

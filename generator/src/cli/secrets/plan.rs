@@ -1,0 +1,120 @@
+//! What is to be done so that rotated secrets reach the nodes: in which order, what restarts, and what comes after.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use time::OffsetDateTime;
+
+use crate::bundle::{Bundle, Tree};
+use crate::render::{render, restarts};
+use crate::secrets::Secrets;
+use crate::spec::{Cluster, Node, Role};
+
+/// A node that gets other files, and what an installation restarts there.
+struct Step<'a> {
+    node: &'a Node,
+    restarts: Vec<&'static str>,
+}
+
+/// The steps that follow a rotation, as a numbered list.
+pub(super) fn steps(cluster: &Cluster, before: &Secrets, after: &Secrets, description: &Path, file: &Path) -> String {
+    // Secrets that lacked something are compared as if they had it, with other values.
+    let whole = before
+        .complete(cluster, OffsetDateTime::now_utc())
+        .map(|(whole, _)| whole);
+    let old = whole
+        .ok()
+        .and_then(|whole| render(cluster, &whole).ok())
+        .unwrap_or_default();
+    let new = render(cluster, after).unwrap_or_default();
+    let steps: Vec<Step<'_>> = in_order(cluster)
+        .filter_map(|node| step(cluster, node, &old, &new))
+        .collect();
+    let (description, file) = (description.display(), file.display());
+    let mut text = String::new();
+    let mut number = 0;
+    let mut say = |lines: String| {
+        number += 1;
+        let _ = writeln!(text, "{number}. {lines}");
+    };
+    if steps.is_empty() {
+        say("Nothing: no file of a node holds what has changed.".to_owned());
+        return text;
+    }
+    say(format!(
+        "Render:\n     generator render {description} --out DIR --secrets {file}"
+    ));
+    say(format!(
+        "Install on one node after the other; go on when the one before it is healthy:\n{}",
+        table(&steps)
+    ));
+    for further in further(before, after) {
+        say(further.replace("SECRETS", &format!("{description} --secrets {file}")));
+    }
+    text
+}
+
+/// The stand-by first: what goes wrong there nobody notices. The primary next, then what stands before both.
+fn in_order(cluster: &Cluster) -> impl Iterator<Item = &Node> {
+    let mut mail = cluster.mail_nodes();
+    mail.reverse();
+    mail.into_iter()
+        .chain(cluster.of_role(Role::Gateway))
+        .chain(cluster.of_role(Role::LoadBalancer))
+}
+
+fn step<'a>(cluster: &Cluster, node: &'a Node, old: &Bundle, new: &Bundle) -> Option<Step<'a>> {
+    let nothing = Tree::default();
+    let old = old.nodes.get(&node.name).unwrap_or(&nothing);
+    let files = &new.nodes.get(&node.name)?.files;
+    let changed: Vec<&str> = files
+        .iter()
+        .filter(|(path, file)| old.files.get(*path) != Some(file))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    (!changed.is_empty()).then(|| Step {
+        node,
+        restarts: restarts(cluster, node, changed.iter().copied()),
+    })
+}
+
+fn table(steps: &[Step<'_>]) -> String {
+    let width = steps.iter().map(|step| step.node.name.len()).max().unwrap_or(0);
+    let line = |step: &Step<'_>| {
+        let restarts = match step.restarts.as_slice() {
+            [] => "nothing".to_owned(),
+            units => units.join(" "),
+        };
+        format!("     {:width$}  restarts {restarts}", step.node.name)
+    };
+    steps.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+const RELINK: &str = "On each mail node, so that its link uses the new password:
+     mariadb -e 'STOP REPLICA' && mariadb < /usr/local/share/cluster/link.sql && mariadb -e 'START REPLICA'";
+const REISSUE: &str =
+    "When both authorities are trusted everywhere, certificates of the new one; then render and install again:
+     generator secrets rotate SECRETS certificates";
+const FINISH: &str = "When all that is done, drop the former value; then render and install again in the same order:
+     generator secrets rotate SECRETS --finish";
+
+/// What a rotation with an overlap needs afterwards.
+fn further(before: &Secrets, after: &Secrets) -> Vec<&'static str> {
+    let mut further = Vec::new();
+    let (old, new) = (&before.previous, &after.previous);
+    if new.replication_password.is_some() && old.replication_password.is_none() {
+        further.push(RELINK);
+    }
+    if new.ca_certificate.is_some() && old.ca_certificate.is_none() {
+        further.push(REISSUE);
+    }
+    if !new.is_empty() {
+        further.push(FINISH);
+    }
+    if before.roundcube_des_key != after.roundcube_des_key {
+        further.push(
+            "Users of webmail log in once more; between the two mail nodes' installations also after a failover.",
+        );
+    }
+    further
+}
