@@ -36,6 +36,8 @@ pub struct Bundle {
     pub zones: BTreeMap<String, String>,
     /// The certificate of the cluster's own authority, PEM.
     pub ca_pem: String,
+    /// What to do when, for people: Markdown.
+    pub runbook: String,
 }
 
 /// The files of one node, by absolute path on the node, sorted.
@@ -64,8 +66,9 @@ pub struct File {
 }
 
 mod archive;
+mod contents;
 mod folder;
 mod manifest;
 
-pub use folder::{WriteError, Written};
+pub use folder::{Layout, WriteError, Written};
 pub use manifest::TreeError;

@@ -240,3 +240,42 @@ fn completions_know_the_verbs() {
     assert_eq!(status(&output), 0);
     assert!(out(&output).contains("render"));
 }
+
+#[test]
+fn a_bundle_is_the_same_bytes_each_time_and_its_description_and_checksums_are_true() {
+    let (dir, files) = folder();
+    let again = dir.path().join("again").to_str().unwrap().to_owned();
+    for path in [&files, &again] {
+        let output = generator(&["render", "examples/pair.toml", "--out", path, "--seed", "7", "--bundle"]);
+        assert_eq!(status(&output), 0, "{}", err(&output));
+    }
+    assert_eq!(contents(Path::new(&files)), contents(Path::new(&again)));
+    let shell = |command: &str| {
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.args(["-euc", command]).current_dir(&files).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", err(&output));
+        out(&output)
+    };
+    shell("sha256sum --check --quiet --strict SHA256SUMS");
+    shell("mkdir unpacked && tar -xzf mail1.tar.gz -C unpacked");
+    let bundle: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(Path::new(&files).join("bundle.json")).unwrap()).unwrap();
+    let told = bundle["nodes"]["mail1"]["files"].as_array().unwrap();
+    let field = |file: &serde_json::Value, name: &str| file[name].as_str().unwrap().to_owned();
+    let lines = told.iter().map(|file| {
+        ["sha256", "mode", "owner", "group", "path"]
+            .map(|name| field(file, name))
+            .join(" ")
+            + "\n"
+    });
+    assert_eq!(lines.collect::<String>(), shell("cat unpacked/manifest"));
+    let secret = told
+        .iter()
+        .filter(|file| file["secret"] == true)
+        .map(|file| field(file, "path"));
+    let secret: Vec<String> = secret.collect();
+    assert!(
+        secret.contains(&"/etc/ssl/cluster/node.key".to_owned()) && secret.len() < told.len(),
+        "{secret:?}"
+    );
+}

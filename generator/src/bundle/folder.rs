@@ -5,6 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use super::contents::archive_name;
 use super::{Bundle, Tree, TreeError};
 
 /// Lies in every folder that [`Bundle::write_dir`] wrote; a folder without it is not ours to replace.
@@ -49,6 +52,15 @@ pub enum WriteError {
     },
 }
 
+/// How a node's files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A folder a node, to look at and to copy.
+    Folders,
+    /// A `tar.gz` a node, with a description of what is in them all and their checksums.
+    Archives,
+}
+
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
@@ -74,7 +86,11 @@ impl Bundle {
     /// DIR/<node>/install, DIR/<node>/manifest, DIR/<node>/root/<path on the node>
     /// DIR/dns/<domain>.zone
     /// DIR/ca.pem
+    /// DIR/RUNBOOK.md
     /// ```
+    ///
+    /// As archives, `DIR/<node>.tar.gz` in place of each folder (mode 0600, each holds secrets), `DIR/bundle.json`
+    /// ([`Bundle::contents`]) and `DIR/SHA256SUMS` for sha256sum(1).
     ///
     /// A folder of an earlier rendering is replaced in two renames, and `secrets.toml` in it is carried over. Secret
     /// files get mode 0600, other files 0644; the manifest holds the modes that they have on the node.
@@ -82,7 +98,7 @@ impl Bundle {
     /// # Errors
     /// [`WriteError::NotOurs`] if `dir` holds anything that a rendering did not write; the others as they say. After
     /// an error `dir` is as it was.
-    pub fn write_dir(&self, dir: &Path) -> Result<Written, WriteError> {
+    pub fn write_dir(&self, dir: &Path, layout: Layout) -> Result<Written, WriteError> {
         self.names()?;
         for (node, tree) in &self.nodes {
             tree.validate().map_err(|source| WriteError::Tree {
@@ -108,7 +124,7 @@ impl Bundle {
             written: Written { files: 0, bytes: 0 },
         };
         let outcome = self
-            .write_into(&beside, &mut writer)
+            .write_into(&beside, layout, &mut writer)
             .and_then(|()| if replaces { keep(dir, &beside) } else { Ok(()) })
             .and_then(|()| switch(&beside, dir, replaces));
         if outcome.is_err() {
@@ -119,7 +135,15 @@ impl Bundle {
     }
 
     fn names(&self) -> Result<(), WriteError> {
-        let reserved = ["dns", "ca.pem", "secrets.toml", MARK];
+        let reserved = [
+            "dns",
+            "ca.pem",
+            "secrets.toml",
+            "bundle.json",
+            "RUNBOOK.md",
+            "SHA256SUMS",
+            MARK,
+        ];
         let odd = |name: &&String| name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']);
         let node = self
             .nodes
@@ -131,20 +155,45 @@ impl Bundle {
         }
     }
 
-    fn write_into(&self, dir: &Path, writer: &mut Writer) -> Result<(), WriteError> {
+    fn write_into(&self, dir: &Path, layout: Layout, writer: &mut Writer) -> Result<(), WriteError> {
         folder(dir)?;
         writer.file(&dir.join(MARK), 0o644, MARK_TEXT.as_bytes())?;
         writer.written = Written { files: 0, bytes: 0 };
-        for (node, tree) in &self.nodes {
-            tree.write_into(&dir.join(node), writer)?;
+        match layout {
+            Layout::Folders => {
+                for (node, tree) in &self.nodes {
+                    tree.write_into(&dir.join(node), writer)?;
+                }
+            }
+            Layout::Archives => self.write_archives(dir, writer)?,
         }
         let dns = dir.join("dns");
         folder(&dns)?;
         for (domain, zone) in &self.zones {
             writer.file(&dns.join(format!("{domain}.zone")), 0o644, zone.as_bytes())?;
         }
-        writer.file(&dir.join("ca.pem"), 0o644, self.ca_pem.as_bytes())
+        writer.file(&dir.join("ca.pem"), 0o644, self.ca_pem.as_bytes())?;
+        writer.file(&dir.join("RUNBOOK.md"), 0o644, self.runbook.as_bytes())
     }
+
+    fn write_archives(&self, dir: &Path, writer: &mut Writer) -> Result<(), WriteError> {
+        let archives = self.archives()?;
+        let contents = self.contents(&archives);
+        let mut sums = String::new();
+        for (node, archive) in &archives {
+            let name = archive_name(node);
+            writer.file(&dir.join(&name), 0o600, archive)?;
+            sums += &sum(&name, archive);
+        }
+        writer.file(&dir.join("bundle.json"), 0o644, contents.as_bytes())?;
+        sums += &sum("bundle.json", contents.as_bytes());
+        writer.file(&dir.join("SHA256SUMS"), 0o644, sums.as_bytes())
+    }
+}
+
+/// A line for `sha256sum --check`.
+fn sum(name: &str, contents: &[u8]) -> String {
+    format!("{}  {name}\n", hex::encode(Sha256::digest(contents)))
 }
 
 impl Tree {
@@ -253,121 +302,4 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> WriteError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::File;
-    use super::*;
-
-    fn bundle(contents: &str) -> Bundle {
-        let file = |secret| File {
-            contents: contents.into(),
-            mode: 0o640,
-            owner: "root".into(),
-            group: "root".into(),
-            secret,
-        };
-        let files = [
-            ("/etc/plain".to_owned(), file(false)),
-            ("/etc/secret".to_owned(), file(true)),
-        ]
-        .into();
-        Bundle {
-            nodes: [(
-                "mail1".to_owned(),
-                Tree {
-                    files,
-                    install: "#!/bin/sh\n".into(),
-                },
-            )]
-            .into(),
-            zones: [("example.org".to_owned(), "$ORIGIN example.org.\n".to_owned())].into(),
-            ca_pem: "ca\n".into(),
-        }
-    }
-
-    fn mode(path: &Path) -> u32 {
-        path.metadata().unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn the_folder_holds_every_node_the_zones_and_the_authority() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("deep/out");
-        let written = bundle("x").write_dir(&out).unwrap();
-        assert_eq!(
-            written,
-            Written {
-                files: 6,
-                bytes: 10 + 2 + 21 + 3 + manifest_length()
-            }
-        );
-        assert_eq!(std::fs::read_to_string(out.join("mail1/root/etc/plain")).unwrap(), "x");
-        assert_eq!(
-            std::fs::read_to_string(out.join("dns/example.org.zone")).unwrap(),
-            "$ORIGIN example.org.\n"
-        );
-        assert_eq!(std::fs::read_to_string(out.join("ca.pem")).unwrap(), "ca\n");
-    }
-
-    fn manifest_length() -> u64 {
-        bundle("x").nodes["mail1"].manifest().len() as u64
-    }
-
-    #[test]
-    fn secrets_are_for_the_owner_only_and_install_can_be_run() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out");
-        bundle("x").write_dir(&out).unwrap();
-        assert_eq!(mode(&out.join("mail1/root/etc/secret")), 0o600);
-        assert_eq!(mode(&out.join("mail1/install")) & 0o700, 0o700);
-    }
-
-    #[test]
-    fn a_second_rendering_replaces_the_first_and_keeps_the_secrets() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out");
-        bundle("x").write_dir(&out).unwrap();
-        std::fs::write(out.join("secrets.toml"), "kept").unwrap();
-        std::fs::write(out.join("mail1/root/etc/stale"), "gone").unwrap();
-        bundle("y").write_dir(&out).unwrap();
-        assert_eq!(std::fs::read_to_string(out.join("mail1/root/etc/plain")).unwrap(), "y");
-        assert_eq!(std::fs::read_to_string(out.join("secrets.toml")).unwrap(), "kept");
-        assert!(!out.join("mail1/root/etc/stale").exists());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_folder_that_is_not_ours_stays_untouched() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
-        assert!(matches!(
-            bundle("x").write_dir(dir.path()),
-            Err(WriteError::NotOurs { .. })
-        ));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_link_to_the_folder_stays_a_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
-        bundle("x").write_dir(&real).unwrap();
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        bundle("y").write_dir(&link).unwrap();
-        assert!(link.symlink_metadata().unwrap().is_symlink());
-        assert_eq!(std::fs::read_to_string(real.join("mail1/root/etc/plain")).unwrap(), "y");
-    }
-
-    #[test]
-    fn a_node_name_cannot_leave_the_folder() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut evil = bundle("x");
-        let tree = evil.nodes["mail1"].clone();
-        evil.nodes.insert("../evil".into(), tree);
-        assert!(matches!(
-            evil.write_dir(&dir.path().join("out")),
-            Err(WriteError::Name { .. })
-        ));
-    }
-}
+mod tests;

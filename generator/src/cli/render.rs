@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::{Colors, Outcome, Status, count, keys, load};
-use crate::bundle::{Bundle, WriteError};
+use crate::bundle::{Bundle, Layout, WriteError};
 use crate::check::{Finding, check, examine_secrets, has_errors};
 use crate::diag;
 use crate::secrets::Secrets;
@@ -16,6 +16,7 @@ Examples:
   generator secrets init cluster.toml --secrets files/secrets.toml     once
   generator render cluster.toml --out files
   generator render cluster.toml --out files --secrets /safe/place/secrets.toml
+  generator render cluster.toml --out files --bundle
   pass show cluster | generator render cluster.toml --out files --secrets -
   generator render cluster.toml --out /tmp/look --seed 1       the same bytes each time, for tests only
 
@@ -23,7 +24,9 @@ The folder holds, for each node, what goes to that machine:
   files/mail1/install         run as root; validates, keeps what it replaces, switches, enables
   files/mail1/manifest        sha256, mode, owner, group and path of each file
   files/mail1/root/...        the files as they lie on the machine
-and beside them files/dns/<domain>.zone, files/ca.pem and files/secrets.toml.";
+and beside them files/dns/<domain>.zone, files/ca.pem and files/RUNBOOK.md: what to do when, with
+this cluster's own names, addresses and commands. With --bundle, for each node the same as one file:
+  files/mail1.tar.gz          sha256sum --check SHA256SUMS; unpack it on the machine, run ./install";
 
 /// Write every file of every node, as it lies on the machine
 ///
@@ -44,6 +47,10 @@ pub(super) struct Args {
     /// Make the secrets out of a number: the same bytes each time. Whoever knows the number knows the secrets.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Write a tar.gz a node in place of its folder, a description of all files with SHA-256, mode, owner and whether
+    /// they are secret (bundle.json), and SHA256SUMS.
+    #[arg(long)]
+    bundle: bool,
 }
 
 /// Secrets, where they are kept, and what is to be told about them.
@@ -71,7 +78,8 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
     err.push_str(&judge(&chosen, &loaded.cluster, colors)?);
     let bundle = crate::render::render(&loaded.cluster, &chosen.secrets)
         .map_err(|e| Outcome::fault(Status::BadInput, chain(&e)))?;
-    let written = bundle.write_dir(&args.out).map_err(|e| unwritable(&e))?;
+    let layout = if args.bundle { Layout::Archives } else { Layout::Folders };
+    let written = bundle.write_dir(&args.out, layout).map_err(|e| unwritable(&e))?;
     err.push_str(&chosen.note);
     let out = format!(
         "{}: {} of {} ({} KiB)\n",

@@ -3,6 +3,7 @@
 
 mod files;
 mod model;
+mod runbook;
 mod services;
 mod zone;
 
@@ -18,6 +19,7 @@ use crate::secrets::Secrets;
 use crate::spec::{Cluster, Node, Role};
 use model::Model;
 
+pub use runbook::rollout;
 pub use services::{Service, restarts, services};
 
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -74,6 +76,7 @@ pub fn render(cluster: &Cluster, secrets: &Secrets) -> Result<Bundle, RenderErro
     Ok(Bundle {
         nodes,
         zones,
+        runbook: runbook::runbook(&environment, cluster, secrets)?,
         ca_pem: secrets.trusted(),
     })
 }

@@ -41,6 +41,7 @@ struct Identity {
 #[derive(Serialize)]
 struct Network {
     subnet: String,
+    router: String,
     admin_from: Vec<String>,
     time_servers: Vec<String>,
 }
@@ -52,7 +53,7 @@ struct Allowed {
 }
 
 #[derive(Serialize, Clone)]
-struct Machine {
+pub(super) struct Machine {
     name: String,
     fqdn: String,
     address: String,
@@ -168,6 +169,7 @@ impl Model {
             },
             network: Network {
                 subnet: cluster.network.subnet.trunc().to_string(),
+                router: cluster.network.router.to_string(),
                 admin_from,
                 time_servers: cluster.network.time_servers.clone(),
             },
@@ -226,7 +228,7 @@ fn allowed(cluster: &Cluster, role: Role) -> Vec<Allowed> {
 }
 
 impl Machine {
-    fn new(cluster: &Cluster, node: &Node) -> Machine {
+    pub(super) fn new(cluster: &Cluster, node: &Node) -> Machine {
         let position = cluster.mail_nodes().iter().position(|other| other.name == node.name);
         Machine {
             name: node.name.clone(),

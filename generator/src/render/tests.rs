@@ -55,6 +55,7 @@ fn every_file_of_every_node_of_both_examples_is_as_reviewed() {
             for node in bundle.nodes.keys() {
                 insta::assert_snapshot!(format!("{name}-{node}"), page(&bundle, node));
             }
+            insta::assert_snapshot!(format!("{name}-runbook"), bundle.runbook);
             for (domain, zone) in &bundle.zones {
                 insta::assert_snapshot!(format!("{name}-zone-{domain}"), zone);
             }

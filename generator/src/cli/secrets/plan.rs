@@ -6,9 +6,9 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use crate::bundle::{Bundle, Tree};
-use crate::render::{render, restarts};
+use crate::render::{render, restarts, rollout};
 use crate::secrets::Secrets;
-use crate::spec::{Cluster, Node, Role};
+use crate::spec::{Cluster, Node};
 
 /// A node that gets other files, and what an installation restarts there.
 struct Step<'a> {
@@ -27,7 +27,7 @@ pub(super) fn steps(cluster: &Cluster, before: &Secrets, after: &Secrets, descri
         .and_then(|whole| render(cluster, &whole).ok())
         .unwrap_or_default();
     let new = render(cluster, after).unwrap_or_default();
-    let steps: Vec<Step<'_>> = in_order(cluster)
+    let steps: Vec<Step<'_>> = rollout(cluster)
         .filter_map(|node| step(cluster, node, &old, &new))
         .collect();
     let (description, file) = (description.display(), file.display());
@@ -52,15 +52,6 @@ pub(super) fn steps(cluster: &Cluster, before: &Secrets, after: &Secrets, descri
         say(further.replace("SECRETS", &format!("{description} --secrets {file}")));
     }
     text
-}
-
-/// The stand-by first: what goes wrong there nobody notices. The primary next, then what stands before both.
-fn in_order(cluster: &Cluster) -> impl Iterator<Item = &Node> {
-    let mut mail = cluster.mail_nodes();
-    mail.reverse();
-    mail.into_iter()
-        .chain(cluster.of_role(Role::Gateway))
-        .chain(cluster.of_role(Role::LoadBalancer))
 }
 
 fn step<'a>(cluster: &Cluster, node: &'a Node, old: &Bundle, new: &Bundle) -> Option<Step<'a>> {
