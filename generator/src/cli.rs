@@ -12,6 +12,7 @@ mod check;
 mod completions;
 mod diff;
 mod keys;
+mod man;
 mod render;
 mod rules;
 mod schema;
@@ -50,6 +51,7 @@ enum Verb {
     Diff(diff::Args),
     Schema(schema::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// The exit status of the contract. 2 (inconclusive) cannot happen here: a check always comes to a result.
@@ -149,6 +151,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, colors: Colors) -> Outcome
         Verb::Diff(args) => diff::run(&args, colors),
         Verb::Schema(args) => schema::run(&args),
         Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|fault| fault)
 }

@@ -168,7 +168,7 @@ pub struct Mailbox {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
-    /// Names out of [`KNOWN_DATABASES`].
+    /// Names out of `amavisd`, `iredadmin`, `iredapd`, `roundcubemail`, `sogo` and `vmail`; unset, all of them.
     pub replicate: Vec<String>,
     /// The host part of the replication account. Unset, it is the peer's address, which is right; anything else is
     /// checked (`%` is refused).

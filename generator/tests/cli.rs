@@ -9,7 +9,7 @@ mod common;
 #[test]
 fn help_teaches() {
     insta::assert_snapshot!("help", out(&generator(&["--help"])));
-    for verb in ["check", "secrets", "render", "diff", "schema", "completions"] {
+    for verb in ["check", "secrets", "render", "diff", "schema", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{verb}"), out(&generator(&[verb, "--help"])));
     }
     for verb in ["init", "check", "rotate"] {
@@ -190,38 +190,6 @@ fn a_foreign_folder_is_left_alone() {
 }
 
 #[test]
-fn a_diff_against_an_empty_root_shows_new_files_and_no_secret() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().to_str().unwrap();
-    let output = generator(&["diff", "examples/pair.toml", "--node", "mail1", "--root", root]);
-    let text = out(&output);
-    let last = text.lines().last().unwrap();
-    assert!(last.starts_with(&format!("mail1 on {root}: ")), "{text}");
-    assert_eq!(status(&output), i32::from(!last.contains(": 0 new, 0 changed")));
-    assert!(!text.contains("PRIVATE KEY"));
-}
-
-#[test]
-fn a_diff_of_an_unknown_node_tells_the_nearest() {
-    let output = generator(&["diff", "examples/pair.toml", "--node", "mial1", "--root", "/"]);
-    assert_eq!(status(&output), 3);
-    assert!(err(&output).contains("did you mean `mail1`?"), "{}", err(&output));
-}
-
-#[test]
-fn a_root_that_is_missing_is_the_environments_fault() {
-    let output = generator(&[
-        "diff",
-        "examples/pair.toml",
-        "--node",
-        "mail1",
-        "--root",
-        "/no/such/root",
-    ]);
-    assert_eq!(status(&output), 4);
-}
-
-#[test]
 fn the_schema_names_every_table() {
     let output = generator(&["schema"]);
     assert_eq!(status(&output), 0);
@@ -255,6 +223,68 @@ fn a_bundle_is_the_same_bytes_each_time_and_its_description_and_checksums_are_tr
         let output = shell.args(["-euc", command]).current_dir(&files).output().unwrap();
         assert!(output.status.success(), "{command}: {}", err(&output));
         out(&output)
+/// Calls `see` with each key of a schema that a description may hold, its path and its value.
+fn keys(path: &str, value: &serde_json::Value, see: &mut impl FnMut(&str, &serde_json::Value)) {
+    if let Some(properties) = value["properties"].as_object() {
+        for (name, property) in properties {
+            see(&format!("{path}.{name}"), property);
+        }
+    }
+    for inner in ["$defs", "properties"] {
+        for (name, below) in value[inner].as_object().into_iter().flatten() {
+            keys(&format!("{path}.{name}"), below, see);
+        }
+    }
+}
+
+#[test]
+fn the_schema_describes_every_key_table_and_word() {
+    let schema: serde_json::Value = serde_json::from_slice(&generator(&["schema"]).stdout).unwrap();
+    let described = |value: &serde_json::Value| {
+        let text = value["description"].as_str().unwrap_or_default().to_owned();
+        // The text comes from the source; a link of the source means nothing to an editor.
+        text.len() > 3 && !text.contains("[`")
+    };
+    let mut seen = 0;
+    keys("", &schema, &mut |path, value| {
+        assert!(described(value), "{path}: {value}");
+        seen += 1;
+    });
+    assert!(seen > 40, "{seen}");
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        assert!(described(definition), "{name}");
+        for word in definition["oneOf"].as_array().into_iter().flatten() {
+            assert!(described(word), "{name}: {word}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_verb() {
+    let (_dir, pages) = folder();
+    let output = generator(&["man", "--out", &pages]);
+    assert_eq!(status(&output), 0, "{}", err(&output));
+    assert!(out(&output).ends_with(": 11 pages\n"), "{}", out(&output));
+    let read = |name: &str| std::fs::read_to_string(Path::new(&pages).join(name)).unwrap();
+    for verb in [
+        "check",
+        "secrets",
+        "secrets-init",
+        "secrets-check",
+        "secrets-rotate",
+        "render",
+        "diff",
+        "schema",
+        "completions",
+        "man",
+    ] {
+        let page = read(&format!("generator-{verb}.1"));
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{verb}");
+    }
+    assert!(read("generator.1").contains("Exit status:"));
+    assert_eq!(status(&generator(&["man", "--out", "/proc/none"])), 4);
+}
+
     };
     shell("sha256sum --check --quiet --strict SHA256SUMS");
     shell("mkdir unpacked && tar -xzf mail1.tar.gz -C unpacked");

@@ -8,6 +8,7 @@ use super::{Colors, Outcome, Status, count, keys, load};
 use crate::bundle::{Bundle, File};
 use crate::check::{check, has_errors};
 use crate::diag;
+use crate::render::restarts;
 use crate::secrets::Secrets;
 use crate::spec::{Cluster, Loaded};
 use root::{Entry, Root};
@@ -19,14 +20,15 @@ Examples:
   generator diff cluster.toml --node mail1 --root / --secrets files/secrets.toml
   generator diff cluster.toml --node mail1 --root /mnt/mail1
 
-The contents of secret files are never shown. Without --secrets, files that hold passwords, keys or
-certificates are not compared at all, and the last line says how many.";
+The contents of secret files, and of live files that not everybody may read, are never shown.
+Without --secrets, files that hold passwords, keys or certificates are not compared at all, and the
+last line says how many.";
 
 /// Show what an installation would change on a machine's file system
 ///
 /// Compares the files of one node with a root directory: new files, changed contents as a unified
-/// diff, changed mode or owner. Nothing is written. Exit status 0 if nothing differs, 1 if
-/// something does.
+/// diff, changed mode or owner, and the services that would restart. Nothing is written. Exit
+/// status 0 if nothing differs, 1 if something does, 4 if a file could not be read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -38,7 +40,7 @@ pub(super) struct Args {
     /// The root directory: `/` on the machine itself, or where its file system is mounted.
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
-    /// The secrets with which the machine was installed.
+    /// The secrets with which the machine was installed; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
 }
@@ -49,6 +51,9 @@ struct Comparison {
     text: String,
     new: usize,
     changed: usize,
+    unknown: usize,
+    /// The paths that are new or changed.
+    paths: Vec<String>,
     same: usize,
     skipped: usize,
 }
@@ -86,7 +91,10 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
         let entry = root.entry(path).map_err(|e| Outcome::fault(Status::Environment, e))?;
         comparison.add(path, file, &entry, &root);
     }
-    Ok(comparison.outcome(args))
+    let node = loaded.cluster.node(&args.node);
+    let changed = comparison.paths.iter().map(String::as_str);
+    let restarts = node.map_or_else(Vec::new, |node| restarts(&loaded.cluster, node, changed));
+    Ok(comparison.outcome(args, &restarts))
 }
 
 fn known(loaded: &Loaded, node: &str) -> Result<(), Outcome> {
@@ -121,6 +129,7 @@ impl Comparison {
         match entry {
             Entry::Missing => {
                 self.new += 1;
+                self.paths.push(path.to_owned());
                 let (mode, owner, group) = (file.mode, &file.owner, &file.group);
                 self.say(format_args!(
                     "new: {path} ({mode:04o} {owner}:{group}, {} bytes)",
@@ -128,7 +137,10 @@ impl Comparison {
                 ));
                 return;
             }
-            Entry::Unreadable(reason) => self.say(format_args!("unknown: {path}: {reason}")),
+            Entry::Unreadable(reason) => {
+                self.unknown += 1;
+                return self.say(format_args!("unknown: {path}: {reason}"));
+            }
             Entry::Other(what) => self.say(format_args!("changed: {path} is {what}, would become a file")),
             Entry::File {
                 contents,
@@ -137,7 +149,7 @@ impl Comparison {
                 gid,
             } => {
                 if *contents != file.contents {
-                    self.contents(path, file, contents);
+                    self.contents(path, file, contents, *mode);
                 }
                 if *mode != file.mode {
                     self.say(format_args!("mode: {path} {mode:04o} would become {:04o}", file.mode));
@@ -155,11 +167,13 @@ impl Comparison {
             self.same += 1;
         } else {
             self.changed += 1;
+            self.paths.push(path.to_owned());
         }
     }
 
-    fn contents(&mut self, path: &str, file: &File, live: &[u8]) {
-        if file.secret {
+    fn contents(&mut self, path: &str, file: &File, live: &[u8], mode: u32) {
+        // What not everybody may read may hold a secret, whatever will stand there.
+        if file.secret || mode & 0o007 == 0 {
             return self.say(format_args!("changed: {path} differs (secret, not shown)"));
         }
         match (std::str::from_utf8(live), std::str::from_utf8(&file.contents)) {
@@ -178,13 +192,19 @@ impl Comparison {
         self.text.push_str(&format!("{line}\n"));
     }
 
-    fn outcome(self, args: &Args) -> Outcome {
+    fn outcome(self, args: &Args, restarts: &[&str]) -> Outcome {
         let mut out = self.text;
+        if !restarts.is_empty() {
+            out.push_str(&format!("would restart: {}\n", restarts.join(" ")));
+        }
         let (node, root) = (&args.node, args.root.display());
         out.push_str(&format!(
             "{node} on {root}: {} new, {} changed, {} the same",
             self.new, self.changed, self.same
         ));
+        if self.unknown > 0 {
+            out.push_str(&format!(", {} unknown", self.unknown));
+        }
         if self.skipped > 0 {
             let files = count(self.skipped, "file");
             out.push_str(&format!(
@@ -194,6 +214,8 @@ impl Comparison {
         out.push('\n');
         let status = if self.new + self.changed > 0 {
             Status::Fails
+        } else if self.unknown > 0 {
+            Status::Environment
         } else {
             Status::Holds
         };

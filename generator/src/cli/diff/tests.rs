@@ -44,7 +44,7 @@ fn an_equal_file_is_the_same() {
 
 #[test]
 fn a_changed_file_is_shown_as_a_unified_diff() {
-    let live = live_root(&[("/etc/a", b"one\ntwo\nthree\n", 0o600)]);
+    let live = live_root(&[("/etc/a", b"one\ntwo\nthree\n", 0o664)]);
     let comparison = compared(live.path(), "/etc/a", &file(b"one\n2\nthree\n", 0o644, false));
     insta::assert_snapshot!(comparison.text, @"
     changed: /etc/a
@@ -55,7 +55,7 @@ fn a_changed_file_is_shown_as_a_unified_diff() {
     -two
     +2
      three
-    mode: /etc/a 0600 would become 0644
+    mode: /etc/a 0664 would become 0644
     ");
 }
 
@@ -89,4 +89,40 @@ fn bytes_that_are_no_text_are_not_shown() {
     let live = live_root(&[("/etc/a", b"\xff\x00", 0o644)]);
     let comparison = compared(live.path(), "/etc/a", &file(b"\xfe", 0o644, false));
     assert_eq!(comparison.text, "changed: /etc/a differs (not text)\n");
+}
+
+#[test]
+fn a_live_file_that_not_everybody_may_read_is_not_shown() {
+    let live = live_root(&[("/etc/a", b"password of the last administrator", 0o600)]);
+    let comparison = compared(live.path(), "/etc/a", &file(b"new", 0o644, false));
+    assert_eq!(
+        comparison.text,
+        "changed: /etc/a differs (secret, not shown)\nmode: /etc/a 0600 would become 0644\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_neither_the_same_nor_changed() {
+    let live = live_root(&[]);
+    let mut comparison = Comparison::default();
+    let root = Root::open(live.path()).unwrap();
+    comparison.add(
+        "/etc/a",
+        &file(b"", 0o644, false),
+        &Entry::Unreadable("no permission".into()),
+        &root,
+    );
+    assert_eq!((comparison.unknown, comparison.same, comparison.changed), (1, 0, 0));
+    let args = Args {
+        cluster: "c.toml".into(),
+        node: "lb".into(),
+        root: "/".into(),
+        secrets: None,
+    };
+    let outcome = comparison.outcome(&args, &[]);
+    assert_eq!(outcome.status, Status::Environment);
+    assert_eq!(
+        outcome.out,
+        "unknown: /etc/a: no permission\nlb on /: 0 new, 0 changed, 0 the same, 1 unknown\n"
+    );
 }
