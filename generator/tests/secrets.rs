@@ -147,6 +147,15 @@ fn a_keeper_of_passwords_hands_them_over_without_a_file() {
 }
 
 #[test]
+fn what_is_to_be_written_needs_a_file() {
+    for verb in ["init", "rotate"] {
+        let output = generator(&["secrets", verb, PAIR, "--secrets", "-"]);
+        assert_eq!(status(&output), 3);
+        assert!(err(&output).contains("--secrets FILE"), "{}", err(&output));
+    }
+}
+
+#[test]
 fn no_secrets_are_made_for_a_description_with_errors() {
     let (dir, _) = folder();
     let file = dir.path().join("secrets.toml");

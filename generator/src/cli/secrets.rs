@@ -91,12 +91,17 @@ enum Verb {
 struct Files {
     /// The description, e.g. cluster.toml.
     cluster: PathBuf,
-    /// The file of the secrets.
+    /// The file of the secrets; `check` takes `-` for standard input, too.
     #[arg(long, value_name = "FILE")]
     secrets: PathBuf,
 }
 
 pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
+    let (Verb::Init { files } | Verb::Rotate { files, .. } | Verb::Check { files, .. }) = &args.verb;
+    if files.secrets == Path::new("-") && !matches!(args.verb, Verb::Check { .. }) {
+        let message = "this verb writes the file of the secrets, and `-` is none; name one: --secrets FILE";
+        return Err(Outcome::fault(Status::BadInput, message));
+    }
     match &args.verb {
         Verb::Init { files } => init(files, &described(&files.cluster, colors)?),
         Verb::Check { files, format } => {

@@ -158,3 +158,21 @@ fn a_seed_gives_the_same_secrets_everywhere() {
         "0992808217af8f173ccbd4eadf2d3066a2d394aa194e83d2c17b662ce84ad541"
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever is made of one line of a file, reading it gives secrets or an error that quotes nothing.
+    #[test]
+    fn no_damage_of_a_file_makes_reading_panic_or_tell(line in 0usize..40, instead in "[a-z_]{1,12} ?= ?[\"\\[{']{0,2}hunter2[\\PC]{0,12}") {
+        let text = toml::to_string(&Secrets::from_seed(&pair(), 1).unwrap()).unwrap();
+        let damaged: Vec<&str> = text.lines().enumerate().map(|(at, old)| if at == line { &instead } else { old }).collect();
+        if let Err(error) = Secrets::parse("secrets.toml", &damaged.join("\n")) {
+            let told = format!("{error} {error:?}");
+            let values = text.lines().filter_map(|line| Some(line.split_once(" = ")?.1.trim_matches('"')));
+            for value in values.filter(|value| value.len() > 8).chain(["hunter2"]) {
+                proptest::prop_assert!(!told.contains(value), "{}", told);
+            }
+        }
+    }
+}

@@ -44,11 +44,14 @@ with() { for unit in $units; do grep -qxF "$unit" "$1" || echo "$unit" >> "$1"; 
 without() { for unit in $units; do { grep -vxF "$unit" "$1" || :; } > "$1.new"; mv "$1.new" "$1"; done; }
 case $verb in
     list-units) listed "$state/running" ;;
-    list-unit-files) listed "$state/enabled" ;;
     start | restart) with "$state/running" ;;
     stop) without "$state/running" ;;
-    enable) with "$state/enabled" ;;
-    disable) without "$state/enabled" ;;
+    enable | disable)
+        for unit in $units; do
+            case $unit in *.*) ;; *) unit=$unit.service ;; esac
+            rm -f "$wants/$unit"
+            [ $verb = disable ] || ln -s "/usr/lib/systemd/system/$unit" "$wants/$unit"
+        done ;;
 esac
 "#;
 
@@ -83,7 +86,10 @@ const STUBS: [(&str, &str); 18] = [
     ("useradd", "#!/bin/sh\n"),
 ];
 
-/// What runs, and starts with the system, before anything is installed.
+/// Where a unit that starts with the system has a link.
+const WANTS: &str = "root/etc/systemd/system/multi-user.target.wants";
+
+/// What runs before anything is installed.
 const BEFORE: &str = "ssh\nsystemd-sysctl\npostfix\n";
 
 impl Machine {
@@ -92,15 +98,21 @@ impl Machine {
         let machine = Machine {
             dir: tempfile::tempdir().unwrap(),
         };
-        for folder in ["root/run", "root/var/vmail", "root/etc", "stubs", "state"] {
+        for folder in ["root/run", "root/var/vmail", "root/etc", WANTS, "stubs", "state"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
+        }
+        for unit in ["ssh.service", "postfix.service"] {
+            let file = Path::new("/usr/lib/systemd/system").join(unit);
+            std::os::unix::fs::symlink(file, machine.path(WANTS).join(unit)).unwrap();
         }
         let state = machine.path("state");
         for (name, text) in STUBS {
-            let text = text.replace("$state", state.to_str().unwrap());
+            let text = text
+                .replace("$state", state.to_str().unwrap())
+                .replace("$wants", machine.path(WANTS).to_str().unwrap());
             write(&machine.path("stubs").join(name), &text, 0o755);
         }
-        for (name, text) in [("uid", "0\n"), ("running", BEFORE), ("enabled", BEFORE), ("log", "")] {
+        for (name, text) in [("uid", "0\n"), ("running", BEFORE), ("log", "")] {
             fs::write(state.join(name), text).unwrap();
         }
         for (path, (contents, mode)) in live {
@@ -123,9 +135,9 @@ impl Machine {
         fs::write(self.path("state").join(name), text).unwrap();
     }
 
-    /// The units that run, or that start with the system, sorted.
-    pub fn units(&self, state: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.path("state").join(state)).unwrap();
+    /// The units that run, sorted.
+    pub fn running(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("state/running")).unwrap();
         let mut units: Vec<String> = text.lines().map(str::to_owned).collect();
         units.sort();
         units
