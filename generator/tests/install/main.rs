@@ -243,6 +243,23 @@ fn files_that_a_checker_refuses_are_not_switched() {
 }
 
 #[test]
+fn without_an_answer_of_systemd_nothing_is_changed() {
+    let machine = machine();
+    machine.good(&[]);
+    let before = machine.state();
+    let mut other = bundle();
+    other.insert("/etc/postfix/main.cf".into(), ("myhostname = newer\n".into(), 0o644));
+    machine.copy(&other);
+    for arguments in [&[][..], &["--dry-run"], &["--undo"]] {
+        machine.tell("fails-once.list-units", "");
+        let output = machine.run(arguments);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        assert!(text(&output.stderr).contains("systemd does not tell what runs"));
+        assert_eq!(machine.state(), before);
+    }
+}
+
+#[test]
 fn a_file_that_left_the_bundle_is_named() {
     let machine = machine();
     machine.good(&[]);
