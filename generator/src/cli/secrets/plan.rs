@@ -81,7 +81,9 @@ fn table(steps: &[Step<'_>]) -> String {
     steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-const RELINK: &str = "On each mail node, so that its link uses the new password:
+const RELINK: &str =
+    "On each mail node, so that its link uses the new password (until both are installed, cluster-database
+     may note once that the other one denied access: it does not know the new password yet):
      mariadb -e 'STOP REPLICA' && mariadb < /usr/local/share/cluster/link.sql && mariadb -e 'START REPLICA'";
 const REISSUE: &str =
     "When both authorities are trusted everywhere, certificates of the new one; then render and install again:
