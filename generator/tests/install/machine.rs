@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use generator::render::render;
 use generator::secrets::Secrets;
@@ -197,6 +199,21 @@ impl Machine {
             .unwrap()
     }
 
+    /// Runs the script and ends it and everything it started without a warning, after so long.
+    pub fn cut(&self, arguments: &[&str], after: Duration) {
+        let mut script = Command::new("/bin/sh");
+        script.arg(self.path("bundle/install")).args(arguments).process_group(0);
+        let mut child = script.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(after);
+        let group = format!("-{}", child.id());
+        // It may have ended by itself.
+        let _ = Command::new("/bin/kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
+        child.wait().unwrap();
+    }
+
     /// Runs the script, which has to succeed; gives what it said.
     pub fn good(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -215,7 +232,8 @@ impl Machine {
                 let path = entry.unwrap().path();
                 let name = format!("/{}", path.strip_prefix(&root).unwrap().display());
                 let meta = path.symlink_metadata().unwrap();
-                if name == "/var/backups" {
+                // What lies in /run is gone with the next start.
+                if name == "/var/backups" || name == "/run" {
                     continue;
                 } else if meta.is_symlink() {
                     found.insert(name, (format!("-> {}", fs::read_link(&path).unwrap().display()), 0));
@@ -229,6 +247,15 @@ impl Machine {
         }
         found
     }
+}
+
+/// Some moments within the time that a task takes.
+pub fn moments(task: impl FnOnce()) -> impl Iterator<Item = Duration> {
+    const MOMENTS: u32 = 5;
+    let began = Instant::now();
+    task();
+    let took = began.elapsed();
+    (0..MOMENTS).map(move |moment| took * moment / MOMENTS)
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! The script `install` on a folder that stands for a machine: what it shows, does and takes back, twice and interrupted.
 
-use machine::{Files, Machine, files, text};
+use machine::{Files, Machine, files, moments, text};
 use proptest::prelude::*;
 
 mod machine;
@@ -224,6 +224,37 @@ fn an_interrupted_undo_followed_by_an_installation_can_still_be_taken_back() {
     assert_installed(&machine, &bundle());
     machine.good(&["--undo"]);
     assert_eq!(machine.state(), before);
+}
+
+#[test]
+fn an_installation_that_is_killed_at_any_moment_is_completed_or_taken_back() {
+    for moment in moments(|| drop(machine().good(&[]))) {
+        for complete in [true, false] {
+            let machine = machine();
+            let before = machine.state();
+            machine.cut(&[], moment);
+            if complete {
+                machine.good(&[]);
+                assert_installed(&machine, &bundle());
+            }
+            machine.good(&["--undo"]);
+            assert_as_before(&machine, &before);
+        }
+    }
+}
+
+#[test]
+fn an_undo_that_is_killed_at_any_moment_is_completed_by_the_next() {
+    let installed = machine();
+    installed.good(&[]);
+    for moment in moments(|| drop(installed.good(&["--undo"]))) {
+        let machine = machine();
+        let before = machine.state();
+        machine.good(&[]);
+        machine.cut(&["--undo"], moment);
+        machine.good(&["--undo"]);
+        assert_as_before(&machine, &before);
+    }
 }
 
 #[test]
