@@ -212,6 +212,9 @@ impl Machine {
             .stderr(Stdio::null())
             .status();
         child.wait().unwrap();
+        // What it started ends a little later, and holds the lock until then.
+        let lock = fs::File::create(self.live("/run/cluster-install.lock")).unwrap();
+        lock.lock().unwrap();
     }
 
     /// Runs the script, which has to succeed; gives what it said.

@@ -305,6 +305,20 @@ fn a_file_that_left_the_bundle_is_named() {
 }
 
 #[test]
+fn two_do_not_run_at_once() {
+    let machine = machine();
+    let lock = std::fs::File::create(machine.live("/run/cluster-install.lock")).unwrap();
+    lock.lock().unwrap();
+    for arguments in [&[][..], &["--dry-run"], &["--undo"]] {
+        let output = machine.run(arguments);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}");
+        assert!(text(&output.stderr).contains("an installation is under way"));
+    }
+    lock.unlock().unwrap();
+    machine.good(&[]);
+}
+
+#[test]
 fn wrong_arguments_missing_rights_and_damage_have_their_own_statuses() {
     let machine = machine();
     for arguments in [&["--dry"][..], &["--undo", "--dry-run"], &["-h"]] {
