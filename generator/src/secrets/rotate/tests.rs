@@ -119,3 +119,30 @@ fn what_waits_survives_the_file() {
     assert!(Secrets::load(&path).unwrap() == secrets);
     assert_eq!(secrets.previous.names(), [REPLICATION, AUTHORITY]);
 }
+
+proptest::proptest! {
+    // Each step makes keys.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(8))]
+
+    /// Whatever is rotated in whatever order, finished or not: the secrets are good, and every file is rendered.
+    #[test]
+    fn any_rotations_leave_good_secrets(steps in proptest::collection::vec(0usize..20, 1..6)) {
+        let cluster = pair();
+        let mut secrets = before();
+        for step in steps {
+            let names = secrets.rotatable(&cluster);
+            let outcome = match names.get(step) {
+                Some(name) => rotated(&secrets, &[name]),
+                None => secrets.finish_rotation(),
+            };
+            // A refusal leaves what was there.
+            if let Ok(after) = outcome {
+                proptest::prop_assert!(after.secrets != secrets && !after.changed.is_empty());
+                secrets = after.secrets;
+            }
+            let findings = crate::check::examine_secrets(&secrets, &cluster, today());
+            proptest::prop_assert!(!crate::check::has_errors(&findings), "{:?}", findings);
+            proptest::prop_assert!(crate::render::render(&cluster, &secrets).is_ok());
+        }
+    }
+}
