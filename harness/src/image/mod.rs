@@ -76,6 +76,9 @@ impl ImageError {
 /// How many images are built at a time: installing is mostly one process, so two keep two cores busy.
 const PARALLEL_BUILDS: usize = 2;
 
+/// Making a thin disk writes a few kilobytes.
+const DISK_DEADLINE: Duration = Duration::from_secs(60);
+
 /// The image of a role, from the cache or built, by the definitions and the lock that come with this program.
 ///
 /// # Errors
@@ -118,13 +121,27 @@ pub async fn overlay(qemu: &Qemu, image: &Image, path: &Path) -> Result<(), Tool
 /// # Errors
 /// When qemu-img fails.
 pub async fn overlay_on(qemu: &Qemu, base: &Path, format: &str, path: &Path) -> Result<(), ToolError> {
-    const DEADLINE: Duration = Duration::from_secs(60);
     let mut command = qemu.img.command();
     command
         .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .arg(base)
         .arg(path);
-    run(&format!("make the disk {}", path.display()), command, DEADLINE)
+    run(&format!("make the disk {}", path.display()), command, DISK_DEADLINE)
+        .await
+        .map(|_| ())
+}
+
+/// Makes a thin, empty disk of `mib` MiB at a path that does not exist yet.
+///
+/// # Errors
+/// When qemu-img fails.
+pub async fn empty_disk(qemu: &Qemu, mib: u64, path: &Path) -> Result<(), ToolError> {
+    let mut command = qemu.img.command();
+    command
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(path)
+        .arg(format!("{mib}M"));
+    run(&format!("make the disk {}", path.display()), command, DISK_DEADLINE)
         .await
         .map(|_| ())
 }

@@ -9,7 +9,7 @@ mod store;
 pub mod update;
 
 pub use key::{Ingredients, PROTOCOL};
-pub use point::{Damage, Manifest, Point, SavedMachine, disk_file, memory_file, state_file};
+pub use point::{Damage, Manifest, Point, SavedMachine, data_disk_file, disk_file, memory_file, state_file};
 pub use seal::Seal;
 pub use store::{Listed, Points, RestoreError};
 

@@ -38,6 +38,9 @@ pub struct SavedMachine {
     pub state: Seal,
     /// Its disk, an overlay on the image.
     pub disk: Seal,
+    /// Its disks beside that one, by serial number.
+    #[serde(default)]
+    pub data_disks: BTreeMap<String, Seal>,
 }
 
 /// A restore point that may be used. It is not removed while this lives.
@@ -68,9 +71,32 @@ pub fn state_file(folder: &Path, machine: &str) -> PathBuf {
     folder.join(format!("{machine}.state"))
 }
 
-/// A machine's disk.
+/// A machine's system disk.
 pub fn disk_file(folder: &Path, machine: &str) -> PathBuf {
     folder.join(format!("{machine}.qcow2"))
+}
+
+/// A machine's disk with this serial number beside its system disk.
+pub fn data_disk_file(folder: &Path, machine: &str, serial: &str) -> PathBuf {
+    folder.join(format!("{machine}.{serial}.qcow2"))
+}
+
+impl SavedMachine {
+    /// Its files in a point's folder, each with its seal.
+    fn files(&self, folder: &Path) -> Vec<(PathBuf, &Seal)> {
+        let data_disks = self
+            .data_disks
+            .iter()
+            .map(|(serial, seal)| (data_disk_file(folder, &self.name, serial), seal));
+        [
+            (memory_file(folder, &self.name), &self.memory),
+            (state_file(folder, &self.name), &self.state),
+            (disk_file(folder, &self.name), &self.disk),
+        ]
+        .into_iter()
+        .chain(data_disks)
+        .collect()
+    }
 }
 
 impl Point {
@@ -99,13 +125,7 @@ impl Point {
             .manifest
             .machines
             .iter()
-            .flat_map(|machine| {
-                [
-                    (memory_file(&self.folder, &machine.name), &machine.memory),
-                    (state_file(&self.folder, &machine.name), &machine.state),
-                    (disk_file(&self.folder, &machine.name), &machine.disk),
-                ]
-            })
+            .flat_map(|machine| machine.files(&self.folder))
             .collect();
         std::thread::scope(|scope| {
             let looks: Vec<_> = files

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::spec::{Accelerator, MachineSpec, Memory, Start};
+use super::spec::{Accelerator, DataDisk, MachineSpec, Memory, Start};
 
 /// The name of the agent's port in QEMU's events.
 pub const AGENT_PORT: &str = "agent-port";
@@ -19,6 +19,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         boot(spec),
         console(spec),
         disk(spec),
+        data_disks(spec),
         network(spec),
         agent(spec),
         terminal(spec),
@@ -90,20 +91,27 @@ fn console(spec: &MachineSpec) -> Vec<OsString> {
     vec!["-chardev".into(), log, "-serial".into(), "chardev:console".into()]
 }
 
-/// The disk. `cache=unsafe` leaves out only the host's own fsync: when the guest flushes, QEMU still hands everything
+/// The system disk, `/dev/vda`.
+fn disk(spec: &MachineSpec) -> Vec<OsString> {
+    virtio_disk("disk", &spec.disk, "")
+}
+
+/// The disks beside it, `/dev/vdb` and on: a guest numbers them in the order of the devices.
+fn data_disks(spec: &MachineSpec) -> Vec<OsString> {
+    let attached = |disk: &DataDisk| virtio_disk(&disk.serial, &disk.file, &format!(",serial={}", disk.serial));
+    spec.data_disks.iter().flat_map(attached).collect()
+}
+
+/// One disk. `cache=unsafe` leaves out only the host's own fsync: when the guest flushes, QEMU still hands everything
 /// to the host's kernel, so what a guest has flushed survives the death of QEMU, and what it has not is lost, as with
 /// a real disk. Only a crash of the host would tell the difference.
-fn disk(spec: &MachineSpec) -> Vec<OsString> {
-    let drive = option(
-        "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file=",
-        &spec.disk,
-        "",
-    );
+fn virtio_disk(id: &str, file: &Path, properties: &str) -> Vec<OsString> {
+    let drive = format!("if=none,id={id},format=qcow2,cache=unsafe,discard=unmap,file=");
     vec![
         "-drive".into(),
-        drive,
+        option(&drive, file, ""),
         "-device".into(),
-        "virtio-blk-pci,drive=disk".into(),
+        format!("virtio-blk-pci,drive={id}{properties}").into(),
     ]
 }
 
@@ -191,6 +199,10 @@ mod tests {
             initrd: "/images/mail/initrd".into(),
             command_line: "root=/dev/vda rw console=ttyS0".to_owned(),
             disk: "/run/disks/mail1.qcow2".into(),
+            data_disks: vec![DataDisk {
+                serial: "pool0".to_owned(),
+                file: "/run/disks/mail1.pool0.qcow2".into(),
+            }],
             memory_mib: 1024,
             memory: Memory::Private,
             start: Start::Boot,
@@ -246,6 +258,15 @@ mod tests {
         let shown = shown(&spec);
         assert!(shown.contains("size=1024M,share=off,mem-path=/restore/mail1.ram"));
         assert!(shown.ends_with("-S\n-incoming defer"));
+    }
+
+    #[test]
+    fn a_machine_without_data_disks_has_its_system_disk_alone() {
+        let spec = MachineSpec {
+            data_disks: Vec::new(),
+            ..spec()
+        };
+        assert_eq!(shown(&spec).matches("virtio-blk-pci").count(), 1);
     }
 
     #[test]

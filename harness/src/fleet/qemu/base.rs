@@ -8,16 +8,16 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use generator::spec::Role;
 
+use super::disks;
 use super::freeze::{ASK, MARGIN, freeze, wake};
-use super::plan::{Plan, base_name, cores, environment, io};
+use super::plan::{Plan, base_name, cores, io};
 use super::restore::{find, not_made};
 use super::room::or_full_disk;
 use super::{Machine, Memory, Node, RunDir, boot_all};
 use crate::fleet::{FleetError, LaunchError};
 use crate::guest;
-use crate::image;
 use crate::progress::Progress;
-use crate::restore::{Ingredients, Point, Points, SavedMachine, disk_file, memory_file};
+use crate::restore::{Ingredients, Point, Points, SavedMachine, memory_file};
 use crate::switch::Switch;
 use crate::tools::cache::{Lock, Staging};
 
@@ -54,7 +54,7 @@ pub(super) async fn ensure(plan: &Plan<'_>, points: &Points, progress: &Progress
             bases.insert(role, point);
             continue;
         }
-        let need = plan.role_memory_bytes(role) + MARGIN / 4;
+        let need = plan.role_memory_bytes(role) + MARGIN / 4 + disks::room(role);
         missing.push(Missing {
             role,
             staging: points.stage(&ingredients, need).map_err(not_made)?,
@@ -82,12 +82,9 @@ async fn make(
     let mut specs = Vec::new();
     for one in &missing {
         let (folder, name) = (one.staging.path(), base_name(one.role));
-        let disk = disk_file(folder, name);
-        image::overlay(&plan.qemu, &plan.images[&one.role], &disk)
-            .await
-            .map_err(environment)?;
+        plan.make_disks(one.role, folder, name).await?;
         let memory = Memory::Shared(memory_file(folder, name));
-        let spec = plan.base_machine(one.role, run_dir.path(), disk, memory);
+        let spec = plan.base_machine(one.role, run_dir.path(), folder, memory);
         switch
             .attach_socket(name, &spec.network)
             .map_err(|e| io("open a port of the switch", &e))?;

@@ -12,16 +12,15 @@ use super::base::{self, Bases};
 use super::cluster::{QemuFleet, error};
 use super::freeze::ASK;
 use super::offspring::{self, Parent};
-use super::plan::{Net, Plan, Stages, base_name, cores, environment};
+use super::plan::{Net, Plan, Stages, base_name, cores};
 use super::room::or_full_disk;
 use super::{Machine, Memory, Node, Start, boot_all, restore};
 use crate::fleet::{Begin, Fleet, FleetError, LaunchError, LaunchRequest};
 use crate::guest::{install_bundle, provision};
-use crate::image;
 use crate::probe::sql;
 use crate::progress::Progress;
+use crate::restore::Point;
 use crate::restore::update::Changes;
-use crate::restore::{Point, disk_file};
 
 /// Limits for one node with hardware virtualisation; stretched under emulation and when nodes share processors.
 const PROVISION: Duration = Duration::from_secs(20);
@@ -100,11 +99,8 @@ async fn boot_here(plan: &Plan<'_>, net: &Net, progress: &Progress) -> Result<Ve
     let folder = net.run_dir.path();
     let mut specs = Vec::new();
     for node in &plan.cluster.nodes {
-        let disk = disk_file(folder, &node.name);
-        image::overlay(&plan.qemu, &plan.images[&node.role], &disk)
-            .await
-            .map_err(environment)?;
-        specs.push(plan.machine(node, folder, disk, Memory::Private, Start::Boot));
+        plan.make_disks(node.role, folder, &node.name).await?;
+        specs.push(plan.machine(node, folder, folder, Memory::Private, Start::Boot));
     }
     let phase = progress.phase("boot", format!("{} machines", specs.len()));
     let booted = boot_all(&specs, plan.slowness(), cores(), &plan.limits(), &|name, stage| {

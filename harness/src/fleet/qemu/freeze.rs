@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use super::Node;
 use super::cluster::error;
 use crate::fleet::FleetError;
-use crate::restore::{Ingredients, Manifest, SavedMachine, Seal, disk_file, memory_file, state_file};
+use crate::restore::{Ingredients, Manifest, SavedMachine, Seal, data_disk_file, disk_file, memory_file, state_file};
 
 /// Where the nonce lies in a machine: in memory only (tmpfs), so that a machine that booted anew does not have it.
 const NONCE: &str = "/run/mail-cluster-nonce";
@@ -51,7 +51,16 @@ pub(super) async fn freeze(
         machine.save_state(&state_file(folder, node.name()), MOVE).await?;
         // Ended the orderly way: the disk's last tables are written.
         machine.quit().await?;
-        Ok::<_, FleetError>((node.name().to_owned(), node.boot_id()))
+        Ok::<_, FleetError>(Stopped {
+            name: node.name().to_owned(),
+            boot_id: node.boot_id(),
+            data_disks: machine
+                .spec()
+                .data_disks
+                .iter()
+                .map(|disk| disk.serial.clone())
+                .collect(),
+        })
     }))
     .await?;
     let folder = folder.to_owned();
@@ -70,15 +79,28 @@ pub(super) async fn freeze(
     })
 }
 
+/// A machine that was saved and has ended.
+struct Stopped {
+    name: String,
+    boot_id: String,
+    data_disks: Vec<String>,
+}
+
 /// Seals all machines' files at the same time: reading is all the work, and there is more than one processor.
-fn seal_all(folder: &Path, saved: Vec<(String, String)>) -> io::Result<Vec<SavedMachine>> {
-    let seal = |(name, boot_id): (String, String)| {
+fn seal_all(folder: &Path, saved: Vec<Stopped>) -> io::Result<Vec<SavedMachine>> {
+    let seal = |one: Stopped| {
+        let name = one.name;
+        let seal_data = |serial: String| {
+            let seal = Seal::of(&data_disk_file(folder, &name, &serial))?;
+            Ok::<_, io::Error>((serial, seal))
+        };
         Ok(SavedMachine {
             memory: Seal::of(&memory_file(folder, &name))?,
             state: Seal::of(&state_file(folder, &name))?,
             disk: Seal::of(&disk_file(folder, &name))?,
+            data_disks: one.data_disks.into_iter().map(seal_data).collect::<io::Result<_>>()?,
+            boot_id: one.boot_id,
             name,
-            boot_id,
         })
     };
     std::thread::scope(|scope| {

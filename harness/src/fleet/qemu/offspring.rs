@@ -2,22 +2,17 @@
 //! nothing to the restore point that it came from.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use generator::spec::Node as NodeSpec;
 
+use super::disks;
 use super::freeze::MOVE;
 use super::plan::{Net, Plan, environment};
 use super::restore::not_restored;
 use super::{Machine, Memory, Start};
 use crate::fleet::LaunchError;
-use crate::restore::{Point, disk_file, memory_file, state_file};
-use crate::tools::ToolError;
-use crate::tools::command::{Program, run};
-
-/// How long copying a gigabyte of memory may take.
-const COPY: Duration = Duration::from_secs(300);
+use crate::restore::{Point, memory_file, state_file};
 
 /// A machine in a restore point.
 pub(super) struct Parent<'a> {
@@ -56,28 +51,16 @@ async fn one(
     parent: Parent<'_>,
 ) -> Result<Machine, LaunchError> {
     let Parent { point, name } = parent;
-    let (disk, memory) = (disk_file(folder, &node.name), memory_file(folder, &node.name));
-    copy(&disk_file(point.folder(), name), &disk)
+    let memory = memory_file(folder, &node.name);
+    disks::copy_all(node.role, (point.folder(), name), (folder, &node.name))
         .await
         .map_err(environment)?;
-    copy(&memory_file(point.folder(), name), &memory)
+    disks::copy(&memory_file(point.folder(), name), &memory)
         .await
         .map_err(environment)?;
     let start = Start::Restore(state_file(point.folder(), name));
-    let spec = plan.machine(node, net.run_dir.path(), disk, Memory::Shared(memory), start);
+    let spec = plan.machine(node, net.run_dir.path(), folder, Memory::Shared(memory), start);
     let machine = Machine::start(&spec, plan.slowness()).await.map_err(not_restored)?;
     machine.load_state(MOVE).await.map_err(not_restored)?;
     Ok(machine)
-}
-
-/// Copies a file with its holes, without copying a byte where the file system can share them (cp(1), `--reflink`).
-async fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
-    let mut command = Program::host("cp").command();
-    command
-        .args(["--reflink=auto", "--sparse=auto", "--"])
-        .arg(from)
-        .arg(to);
-    run(&format!("copy {}", from.display()), command, COPY)
-        .await
-        .map(|_| ())
 }

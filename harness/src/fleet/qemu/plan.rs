@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::address::Addresses;
 use super::cluster::QemuFleet;
+use super::disks;
 use super::{Accelerator, BootLimits, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
 use crate::fleet::{LaunchError, LaunchRequest};
 use crate::guest::NetworkPlan;
@@ -22,7 +23,7 @@ use crate::lan::{Lan, LanConfig};
 use crate::probe::tls;
 use crate::progress::Progress;
 use crate::report::Facts;
-use crate::restore::{Ingredients, update};
+use crate::restore::{Ingredients, disk_file, update};
 use crate::switch::Switch;
 use crate::tools::accelerator::Accelerator as Accelerated;
 use crate::tools::{self, Kind, Qemu, ToolError};
@@ -113,21 +114,21 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The machine of a node, with sockets and logs in `folder`.
-    pub fn machine(&self, node: &NodeSpec, folder: &Path, disk: PathBuf, memory: Memory, start: Start) -> MachineSpec {
+    /// The machine of a node, with sockets and logs in `folder` and its disks in `disks`.
+    pub fn machine(&self, node: &NodeSpec, folder: &Path, disks: &Path, memory: Memory, start: Start) -> MachineSpec {
         MachineSpec {
             mac: self.mac(node),
             start,
-            ..self.machine_of(&node.name, node.role, folder, disk, memory)
+            ..self.machine_of(&node.name, node.role, folder, disks, memory)
         }
     }
 
-    /// The machine of a role before it is any cluster's, with sockets and logs in `folder`.
-    pub fn base_machine(&self, role: Role, folder: &Path, disk: PathBuf, memory: Memory) -> MachineSpec {
-        self.machine_of(base_name(role), role, folder, disk, memory)
+    /// The machine of a role before it is any cluster's, with sockets and logs in `folder` and its disks in `disks`.
+    pub fn base_machine(&self, role: Role, folder: &Path, disks: &Path, memory: Memory) -> MachineSpec {
+        self.machine_of(base_name(role), role, folder, disks, memory)
     }
 
-    fn machine_of(&self, name: &str, role: Role, folder: &Path, disk: PathBuf, memory: Memory) -> MachineSpec {
+    fn machine_of(&self, name: &str, role: Role, folder: &Path, disks: &Path, memory: Memory) -> MachineSpec {
         let image = &self.images[&role];
         MachineSpec {
             name: name.to_owned(),
@@ -140,7 +141,8 @@ impl<'a> Plan<'a> {
             kernel: image.kernel.clone(),
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
-            disk,
+            disk: disk_file(disks, name),
+            data_disks: disks::attached(role, disks, name),
             memory_mib: memory_mib(role),
             memory,
             start: Start::Boot,
@@ -161,6 +163,13 @@ impl<'a> Plan<'a> {
     /// Size of a node's memory.
     pub fn memory_bytes(&self, node: &NodeSpec) -> u64 {
         self.role_memory_bytes(node.role)
+    }
+
+    /// Makes the disks of a new machine of a role in `folder`.
+    pub async fn make_disks(&self, role: Role, folder: &Path, machine: &str) -> Result<(), LaunchError> {
+        disks::make(&self.qemu, &self.images[&role], role, folder, machine)
+            .await
+            .map_err(environment)
     }
 
     /// Size of the memory of a role's machines.
@@ -192,8 +201,9 @@ impl<'a> Plan<'a> {
     pub fn base_ingredients(&self, role: Role) -> Ingredients {
         let mut ingredients = self.common_ingredients("base");
         let nowhere = Path::new("/");
-        let spec = self.base_machine(role, nowhere, nowhere.join("disk"), Memory::Private);
+        let spec = self.base_machine(role, nowhere, nowhere, Memory::Private);
         ingredients.add("image", self.image_of(role));
+        ingredients.add("data disks", disks::sizes(role));
         ingredients.add_hash("machine", format!("{:?}", args::arguments(&spec)));
         ingredients
     }
@@ -205,6 +215,7 @@ impl<'a> Plan<'a> {
             let name = &node.name;
             ingredients.add(format!("image {name}"), self.image_of(node.role));
             ingredients.add_hash(format!("machine {name}"), self.shape(node));
+            ingredients.add(format!("data disks {name}"), disks::sizes(node.role));
             ingredients.add_hash(format!("network {name}"), format!("{:?}", self.network_of(node)));
             let tree = &self.bundle.nodes[name];
             ingredients.add_hash(format!("install {name}"), &tree.install);
@@ -225,7 +236,7 @@ impl<'a> Plan<'a> {
     /// How QEMU would be called for a node, without the folders of a run.
     fn shape(&self, node: &NodeSpec) -> String {
         let nowhere = Path::new("/");
-        let spec = self.machine(node, nowhere, nowhere.join("disk"), Memory::Private, Start::Boot);
+        let spec = self.machine(node, nowhere, nowhere, Memory::Private, Start::Boot);
         format!("{:?}", args::arguments(&spec))
     }
 

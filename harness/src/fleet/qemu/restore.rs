@@ -10,17 +10,15 @@ use futures::future::try_join_all;
 use super::base;
 use super::bring_up::{Kept, Parents, boot_and_install, given_up};
 use super::cluster::QemuFleet;
+use super::disks;
 use super::freeze::{ASK, MARGIN, MOVE, freeze, since_1970, wake};
 use super::plan::{Net, Plan, Stages, environment};
 use super::room::or_full_disk;
 use super::{Machine, Memory, Node, Start};
 use crate::fleet::{Begin, Fleet, FleetError, LaunchError};
-use crate::image;
 use crate::progress::Progress;
 use crate::restore::update::changes;
-use crate::restore::{
-    Damage, Ingredients, Manifest, Point, Points, RestoreError, disk_file, limit, memory_file, state_file,
-};
+use crate::restore::{Damage, Ingredients, Manifest, Point, Points, RestoreError, limit, memory_file, state_file};
 use crate::tools::ToolError;
 use crate::tools::cache::Cache;
 
@@ -113,8 +111,9 @@ async fn make(
     stages: &mut Stages,
 ) -> Result<Made, LaunchError> {
     let limit = limit().map_err(not_made)?;
-    let memories: u64 = plan.cluster.nodes.iter().map(|node| plan.memory_bytes(node)).sum();
-    let staging = match points.stage(ingredients, memories + MARGIN) {
+    let nodes = plan.cluster.nodes.iter();
+    let need: u64 = nodes.map(|node| plan.memory_bytes(node) + disks::room(node.role)).sum();
+    let staging = match points.stage(ingredients, need + MARGIN) {
         Ok(staging) => staging,
         Err(error) => {
             progress.note(
@@ -199,13 +198,13 @@ async fn go_on(
     let net = Net::open(plan)?;
     let starts = plan.cluster.nodes.iter().map(|node| async {
         let (folder, name) = (point.folder(), node.name.as_str());
-        let disk = disk_file(net.run_dir.path(), name);
-        image::overlay_on(&plan.qemu, &disk_file(folder, name), "qcow2", &disk)
+        let here = net.run_dir.path();
+        disks::fork(&plan.qemu, node.role, name, folder, here)
             .await
             .map_err(environment)?;
         let memory = Memory::Fork(memory_file(folder, name));
         let start = Start::Restore(state_file(folder, name));
-        let spec = plan.machine(node, net.run_dir.path(), disk, memory, start);
+        let spec = plan.machine(node, here, here, memory, start);
         let machine = Machine::start(&spec, plan.slowness()).await.map_err(not_restored)?;
         machine.load_state(MOVE).await.map_err(not_restored)?;
         Ok::<_, LaunchError>(machine)

@@ -22,6 +22,8 @@ pub struct MachineSpec {
     pub command_line: String,
     /// Its own disk, qcow2: an overlay on an image.
     pub disk: PathBuf,
+    /// Disks beside it, in the order in which the guest sees them: `/dev/vdb`, `/dev/vdc`.
+    pub data_disks: Vec<DataDisk>,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Where the memory lies.
@@ -38,6 +40,16 @@ pub struct MachineSpec {
     pub sockets: PathBuf,
     /// Folder for its console and QEMU's error output, which outlive restarts.
     pub logs: PathBuf,
+}
+
+/// A disk of a machine beside its system disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDisk {
+    /// Its serial number, by which the guest finds it whatever its place: `/dev/disk/by-id/virtio-SERIAL`. At most 20 bytes
+    /// (virtio 1.2, section 5.2.6.1).
+    pub serial: String,
+    /// Its file, qcow2.
+    pub file: PathBuf,
 }
 
 /// What executes the guest's instructions.

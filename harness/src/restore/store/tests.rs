@@ -1,7 +1,9 @@
 //! Points of clay in a temporary cache: found, damaged, in use, removed.
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::restore::{SavedMachine, Seal, disk_file, memory_file, state_file};
+use crate::restore::{SavedMachine, Seal, data_disk_file, disk_file, memory_file, state_file};
 
 struct Bench {
     _home: tempfile::TempDir,
@@ -28,12 +30,13 @@ fn make(points: &Points, ingredients: &Ingredients) {
         memory_file(folder, "mail1"),
         state_file(folder, "mail1"),
         disk_file(folder, "mail1"),
+        pool_file(folder, "mail1"),
     ];
     let seals = files.map(|file| {
         fs::write(&file, vec![b'x'; 70_000]).expect("written");
         Seal::of(&file).expect("sealed")
     });
-    let [memory, state, disk] = seals;
+    let [memory, state, disk, pool] = seals;
     let manifest = Manifest {
         layer: "configured".into(),
         title: "pair".into(),
@@ -46,9 +49,14 @@ fn make(points: &Points, ingredients: &Ingredients) {
             memory,
             state,
             disk,
+            data_disks: BTreeMap::from([("pool0".into(), pool)]),
         }],
     };
     points.commit(staging, &manifest).expect("committed");
+}
+
+fn pool_file(folder: &Path, machine: &str) -> PathBuf {
+    data_disk_file(folder, machine, "pool0")
 }
 
 #[test]
@@ -78,7 +86,7 @@ fn a_point_that_was_never_finished_is_not_believed() {
 
 #[test]
 fn a_flipped_bit_in_any_file_is_told_with_its_name() {
-    for file in [memory_file, state_file, disk_file] {
+    for file in [memory_file, state_file, disk_file, pool_file] {
         let bench = bench();
         make(&bench.points, &ingredients("10"));
         let path = file(&bench.points.folder(&ingredients("10")), "mail1");
