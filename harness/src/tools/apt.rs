@@ -20,6 +20,9 @@ use crate::progress::Progress;
 /// The release that guests and tools come from.
 pub const SUITE: &str = "trixie";
 
+/// The parts of its archives: `contrib` holds what is free and needs something of another licence beside it, as ZFS does.
+const COMPONENTS: &str = "main contrib";
+
 /// A download that takes longer than this has no future.
 pub(super) const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(3600);
 /// Resolving is local work.
@@ -134,8 +137,8 @@ impl Apt {
         self.write_if_changed(
             "sources.list",
             &format!(
-                "{signed} {main} {SUITE} main\n{signed} {main} {SUITE}-updates main\n\
-                 {signed} {security} {SUITE}-security main\n"
+                "{signed} {main} {SUITE} {COMPONENTS}\n{signed} {main} {SUITE}-updates {COMPONENTS}\n\
+                 {signed} {security} {SUITE}-security {COMPONENTS}\n"
             ),
         )?;
         let mut command = self.command(Path::new("apt-get"));
