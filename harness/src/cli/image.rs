@@ -32,7 +32,7 @@ enum Verb {
         #[arg(long)]
         update_lock: bool,
     },
-    /// Show the images in the cache
+    /// Show the images and kernel modules in the cache
     List,
     /// Remove what the definitions do not ask for any more
     Prune {
@@ -138,6 +138,16 @@ fn list(store: &Store) -> Result<(), ImageError> {
             image.bytes / 1_000_000,
             image.packages,
             image.folder.display()
+        );
+    }
+    for modules in store.list_modules()? {
+        println!(
+            "{:<14} {:>5} MB  for {}  {}  {}",
+            format!("{} modules", modules.name),
+            modules.bytes / 1_000_000,
+            modules.kernel,
+            if modules.current { "current" } else { "stale" },
+            modules.folder.display()
         );
     }
     Ok(())

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::module::ModuleDefinition;
 use crate::tools::apt::Request;
 use crate::tools::package::Lock;
+
+/// How the names of files end that define kernel modules.
+const MODULE_ENDING: &str = "-module.toml";
 
 /// The images there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -81,6 +85,9 @@ pub struct Definition {
     /// Kernel modules that are needed before the disk can be mounted.
     #[serde(default)]
     pub initramfs_modules: Vec<String>,
+    /// Definitions of kernel modules that are built from source: `zfs` for `zfs-module.toml`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_modules: Vec<String>,
     /// The kernel's parameters.
     #[serde(default)]
     pub kernel_parameters: Vec<String>,
@@ -111,6 +118,7 @@ impl Definition {
             packages: join(&base.packages, self.packages),
             debconf: join(&base.debconf, self.debconf),
             initramfs_modules: join(&base.initramfs_modules, self.initramfs_modules),
+            kernel_modules: join(&base.kernel_modules, self.kernel_modules),
             kernel_parameters: join(&base.kernel_parameters, self.kernel_parameters),
             enable: join(&base.enable, self.enable),
             disable: join(&base.disable, self.disable),
@@ -169,6 +177,7 @@ impl Definitions {
                 "load-balancer.toml",
                 include_str!("../../../vm-images/load-balancer.toml"),
             ),
+            ("zfs-module.toml", include_str!("../../../vm-images/zfs-module.toml")),
             ("lock.toml", include_str!("../../../vm-images/lock.toml")),
         ];
         let files = files
@@ -178,14 +187,15 @@ impl Definitions {
         Definitions { files, folder: None }
     }
 
-    /// Those of a folder with the same file names. A missing lock is an empty one.
+    /// Those of a folder with the same file names, and what lies there as `NAME-module.toml`. A missing lock is an empty
+    /// one.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn of_folder(folder: &Path) -> Result<Self, DefinitionError> {
         let mut files = BTreeMap::new();
-        let names = ImageRole::ALL.iter().map(|role| format!("{role}.toml"));
-        for name in names {
+        let images = ImageRole::ALL.iter().map(|role| format!("{role}.toml"));
+        for name in images.chain(module_files(folder)) {
             let path = folder.join(&name);
             let text = std::fs::read_to_string(&path).map_err(|error| DefinitionError {
                 file: path.display().to_string(),
@@ -238,6 +248,23 @@ impl Definitions {
         }
     }
 
+    /// The definition of kernel modules that are built from source.
+    ///
+    /// # Errors
+    /// When there is none of this name, or the file is no definition, with line and place.
+    pub fn module(&self, name: &str) -> Result<ModuleDefinition, DefinitionError> {
+        let file = format!("{name}{MODULE_ENDING}");
+        let bad = |reason: String| DefinitionError {
+            file: self.shown(&file),
+            reason,
+        };
+        let text = self
+            .files
+            .get(&file)
+            .ok_or_else(|| bad("there is no such file".into()))?;
+        ModuleDefinition::parse(text).map_err(bad)
+    }
+
     /// The lock.
     ///
     /// # Errors
@@ -265,27 +292,38 @@ fn check(definition: Definition, file: &str) -> Result<Definition, DefinitionErr
             "[files] \"{path}\": a path begins with / and has no .. in it"
         )));
     }
-    let word = |name: &&String| {
-        name.is_empty()
-            || !name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '@' | '_' | '\\'))
-    };
     let words = [
         &definition.packages,
+        &definition.kernel_modules,
         &definition.enable,
         &definition.disable,
         &definition.mask,
     ];
-    if let Some(name) = words.into_iter().flatten().find(word) {
+    if let Some(name) = words.into_iter().flatten().find(is_no_word) {
         return Err(bad(format!("\"{name}\" is no name of a package, unit or module")));
     }
     Ok(definition)
 }
 
+/// Whether something that scripts and programs take for a name is none.
+pub(super) fn is_no_word(name: &&String) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '@' | '_' | '\\');
+    name.is_empty() || !name.chars().all(allowed)
+}
+
+/// Names of the files in a folder that define kernel modules.
+fn module_files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(MODULE_ENDING))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::module::{self, kernel_of};
 
     #[test]
     fn every_built_in_image_has_the_agent_and_what_is_its_own() {
@@ -314,6 +352,15 @@ mod tests {
             assert!(
                 definitions.of(role).unwrap().request().is_met_by(set),
                 "the lock of {role} is stale"
+            );
+        }
+        let mail = definitions.of(ImageRole::Mail).unwrap();
+        let kernel = kernel_of(&lock.sets[&ImageRole::Mail.set()]).unwrap();
+        for name in mail.kernel_modules {
+            let request = definitions.module(&name).unwrap().request(kernel);
+            assert!(
+                request.is_met_by(&lock.sets[&module::set(&name)]),
+                "the lock of {name} is stale"
             );
         }
         assert!(crate::tools::qemu::request().is_met_by(&lock.sets[crate::tools::qemu::SET]));

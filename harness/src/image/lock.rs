@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{DefinitionError, Definitions, ImageError, ImageRole, Store};
+use super::{DefinitionError, Definitions, ImageError, ImageRole, Store, module};
 use crate::progress::Progress;
 use crate::tools::apt::Request;
 use crate::tools::package::{Lock, differences};
@@ -69,7 +69,28 @@ async fn resolve(store: &Store, progress: &Progress) -> Result<Lock, ImageError>
         let packages = apt.resolve(&request).await.map_err(ImageError::tool(&set))?;
         lock.sets.insert(set, packages);
     }
+    for role in ImageRole::ALL {
+        resolve_modules(store, role, &mut lock).await?;
+    }
     Ok(lock)
+}
+
+/// The sets that an image's kernel modules are built from, for the kernel that the image has by the new lock.
+async fn resolve_modules(store: &Store, role: ImageRole, lock: &mut Lock) -> Result<(), ImageError> {
+    for name in store.definitions().of(role)?.kernel_modules {
+        let definition = store.definitions().module(&name)?;
+        let Some(kernel) = module::kernel_of(&lock.sets[&role.set()]) else {
+            return Err(DefinitionError {
+                file: format!("{role}.toml"),
+                reason: format!("kernel-modules = [\"{name}\"], and no package brings a kernel"),
+            }
+            .into());
+        };
+        let (set, request) = (module::set(&name), definition.request(kernel));
+        let packages = store.supply.apt.resolve(&request).await;
+        lock.sets.insert(set.clone(), packages.map_err(ImageError::tool(&set))?);
+    }
+    Ok(())
 }
 
 /// Where the lock belongs.

@@ -11,15 +11,18 @@ use sha2::{Digest, Sha256};
 pub mod build;
 pub mod definition;
 pub mod lock;
+pub mod module;
 pub mod namespace;
 mod script;
 pub mod store;
+mod tree;
 
 pub use definition::{Definition, DefinitionError, Definitions, ImageRole};
 pub use store::Store;
 
 use crate::progress::Progress;
 use crate::tools::command::run;
+use crate::tools::package::{Package, set_hash};
 use crate::tools::{Qemu, ToolError};
 
 /// An image that can be started.
@@ -161,10 +164,11 @@ struct Facts {
 /// Version of the builder: raise it when equal inputs give another image.
 const BUILDER_FORMAT: u32 = 3;
 
-/// A hash over definition, packages and builder.
-fn content_hash(definition: &Definition, packages_hash: &str) -> String {
-    hex::encode(Sha256::digest(format!(
-        "{BUILDER_FORMAT}|{}|{packages_hash}",
-        definition.hash()
-    )))
+/// A hash over definition, packages, modules that were built (their hashes) and builder.
+fn content_hash(definition: &Definition, packages: &[Package], modules: &[String]) -> String {
+    let parts: Vec<String> = [BUILDER_FORMAT.to_string(), definition.hash(), set_hash(packages)]
+        .into_iter()
+        .chain(modules.iter().cloned())
+        .collect();
+    hex::encode(Sha256::digest(parts.join("|")))
 }

@@ -74,15 +74,15 @@ impl Store {
 
     /// Name of the folder that an image is looked for in: role and hash of definition and locked packages.
     fn name(&self, role: ImageRole) -> Result<String, ImageError> {
-        let locked = self
-            .supply
-            .lock
-            .sets
-            .get(&role.set())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let hash = content_hash(&self.definitions.of(role)?, &set_hash(locked));
+        let definition = self.definitions.of(role)?;
+        let modules = self.locked_modules(role, &definition)?;
+        let hash = content_hash(&definition, self.locked(&role.set()), &modules);
         Ok(format!("{role}-{}", &hash[..12]))
+    }
+
+    /// The packages that the lock has for a set; none if it does not know it.
+    pub(super) fn locked(&self, set: &str) -> &[Package] {
+        self.supply.lock.sets.get(set).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The image if the cache has it.
@@ -115,9 +115,17 @@ impl Store {
     async fn build(&self, role: ImageRole, progress: &Progress) -> Result<Image, ImageError> {
         let definition = self.definitions.of(role)?;
         let (name, subject) = (self.name(role)?, format!("image {role}"));
-        let work = async {
+        let prepare = async {
             let builder = Builder::ensure(&self.supply, progress).await?;
             let packages = self.supply.obtain(&role.set(), &definition.request(), progress).await?;
+            Ok((builder, packages))
+        };
+        let (builder, packages) = prepare.await.map_err(ImageError::tool(&subject))?;
+        let modules = self.modules(&definition, &packages, &builder, progress).await?;
+        let hashes: Vec<String> = modules.iter().map(|modules| modules.hash.clone()).collect();
+        let differs_from_lock = set_hash(self.locked(&role.set())) != set_hash(&packages)
+            || self.locked_modules(role, &definition)? != hashes;
+        let work = async {
             let bytes: u64 = packages.iter().map(|package| package.size).sum();
             self.supply.cache.require(bytes * SPACE_FACTOR)?;
             let phase = progress.phase(&subject, format!("installing {} packages", packages.len()));
@@ -127,6 +135,7 @@ impl Store {
                 apt: &self.supply.apt,
                 definition: &definition,
                 packages: &packages,
+                modules: &modules,
                 epoch: epoch(&self.supply.lock.snapshot),
                 log: self.supply.cache.folder("logs")?.join(format!("{}.log", role.set())),
                 folder: staging.path(),
@@ -134,14 +143,14 @@ impl Store {
             job.run(&phase).await?;
             let facts = Facts {
                 role,
-                hash: content_hash(&definition, &set_hash(&packages)),
+                hash: content_hash(&definition, &packages, &hashes),
                 build: format!("{:016x}", rand::random::<u64>()),
                 command_line: definition.command_line(),
                 packages: packages
                     .iter()
                     .map(|package| format!("{} {}", package.name, package.version))
                     .collect(),
-                differs_from_lock: self.differs(role, &packages),
+                differs_from_lock,
                 built_in_seconds: phase.elapsed().as_secs_f64(),
             };
             write_facts(staging.path(), &facts)?;
@@ -150,14 +159,6 @@ impl Store {
             Ok(image(&folder, facts))
         };
         work.await.map_err(ImageError::tool(&subject))
-    }
-
-    fn differs(&self, role: ImageRole, packages: &[Package]) -> bool {
-        self.supply
-            .lock
-            .sets
-            .get(&role.set())
-            .is_none_or(|locked| set_hash(locked) != set_hash(packages))
     }
 
     /// Every image in the cache, also those of other definitions.
@@ -190,8 +191,8 @@ impl Store {
         Ok(listed)
     }
 
-    /// Removes images, tools and packages that the definitions and the lock do not ask for (with `all`, every one), and
-    /// leftovers of builds that were killed. Returns the bytes that were freed.
+    /// Removes images, modules, tools and packages that the definitions and the lock do not ask for (with `all`, every
+    /// one), and leftovers of builds that were killed. Returns the bytes that were freed.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -229,25 +230,31 @@ impl Store {
         );
         let leftovers = entries(&root.join("images")).filter(|path| read_facts(path).is_none());
         doomed.extend(leftovers.map(|path| ("images".into(), path)));
+        let modules = self.doomed_modules(all)?;
+        doomed.extend(modules.into_iter().map(|path| ("modules".into(), path)));
         self.remove(doomed, progress).await.map_err(ImageError::tool("prune"))
     }
 
     async fn remove(&self, doomed: Vec<(String, PathBuf)>, progress: &Progress) -> Result<u64, ToolError> {
         // Nobody may be building while files go away under him.
         let mut locks = Vec::new();
-        for name in ImageRole::ALL.iter().map(|role| role.set()) {
+        let modules = self.supply.lock.sets.keys().filter(|set| set.starts_with("module-"));
+        // An image's builder takes the image's lock first, then those of its modules.
+        for name in ImageRole::ALL.iter().map(|role| role.set()).chain(modules.cloned()) {
             locks.push(self.supply.cache.lock(&name, progress).await?);
         }
         let mut freed = 0;
-        for (_, path) in doomed {
-            freed += disk_bytes(&path);
-            remove_tree(&path)?;
+        // What was half made when it was looked at may be whole by now, under its own name.
+        for (_, path) in doomed.iter().filter(|(_, path)| path.exists()) {
+            freed += disk_bytes(path);
+            remove_tree(path)?;
         }
         Ok(freed)
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+/// What lies in a folder, nothing if there is none.
+pub(super) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -298,7 +305,7 @@ pub fn disk_bytes(path: &Path) -> u64 {
 }
 
 /// Seconds since 1970 of a snapshot's name, the start of 2026 when there is none.
-fn epoch(snapshot: &str) -> u64 {
+pub(super) fn epoch(snapshot: &str) -> u64 {
     const START_OF_2026: u64 = 1_767_225_600;
     let parse = || {
         let (year, month, day) = (snapshot.get(0..4)?, snapshot.get(4..6)?, snapshot.get(6..8)?);

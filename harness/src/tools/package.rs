@@ -202,6 +202,19 @@ pub fn differences(old: &[Package], new: &[Package]) -> Vec<String> {
         .collect()
 }
 
+/// A package of this name and version, for tests.
+#[cfg(test)]
+pub(crate) fn named(name: &str, version: &str) -> Package {
+    Package {
+        name: name.into(),
+        version: version.into(),
+        archive: "debian".into(),
+        path: format!("pool/main/{name}_{version}_amd64.deb"),
+        size: 7,
+        sha256: hex::encode(Sha256::digest(format!("{name}{version}"))),
+    }
+}
+
 /// A package at a path of the mirror, for tests.
 #[cfg(test)]
 pub(super) fn at(path: &str) -> Package {
@@ -217,21 +230,11 @@ pub(super) fn at(path: &str) -> Package {
 
 #[cfg(test)]
 mod tests {
+    use super::named as package;
     use super::*;
 
     const MAIN: &str = "http://deb.debian.org/debian";
     const SECURITY: &str = "http://deb.debian.org/debian-security";
-
-    fn package(name: &str, version: &str) -> Package {
-        Package {
-            name: name.into(),
-            version: version.into(),
-            archive: "debian".into(),
-            path: format!("pool/main/{name}_{version}_amd64.deb"),
-            size: 7,
-            sha256: hex::encode(Sha256::digest(format!("{name}{version}"))),
-        }
-    }
 
     #[test]
     fn apts_list_of_addresses_is_read() {
