@@ -19,6 +19,8 @@ mod measure;
 mod node;
 mod offspring;
 mod plan;
+#[cfg(test)]
+mod pool;
 mod process;
 mod qmp;
 mod restore;
