@@ -54,7 +54,7 @@ pub(super) async fn ensure(plan: &Plan<'_>, points: &Points, progress: &Progress
             bases.insert(role, point);
             continue;
         }
-        let need = plan.role_memory_bytes(role) + MARGIN / 4 + disks::room(role);
+        let need = plan.role_memory_bytes(role) + MARGIN / 4 + disks::room(&plan.data_disks(role));
         missing.push(Missing {
             role,
             staging: points.stage(&ingredients, need).map_err(not_made)?,

@@ -23,8 +23,8 @@ const GROWN: u64 = 256 << 20;
 const SIZE_MIB: u64 = 4096;
 
 /// Serial numbers of the data disks of a role's machines, in the guest's order; see [`DataDisk::serial`]. A mail node has
-/// one, for the pool that mail lies in. Everything else about data disks follows from this list.
-pub(super) fn data_disks(role: Role) -> Vec<String> {
+/// one, for the pool that mail lies in. How many there are is decided here and nowhere else.
+pub(super) fn serials(role: Role) -> Vec<String> {
     let count = match role {
         Role::Mail => 1,
         Role::Gateway | Role::LoadBalancer => 0,
@@ -33,25 +33,23 @@ pub(super) fn data_disks(role: Role) -> Vec<String> {
 }
 
 /// The data disks of a machine whose files lie in `folder`.
-pub(super) fn attached(role: Role, folder: &Path, machine: &str) -> Vec<DataDisk> {
-    let attached = |serial: String| DataDisk {
-        file: data_disk_file(folder, machine, &serial),
-        serial,
+pub(super) fn attached(serials: &[String], folder: &Path, machine: &str) -> Vec<DataDisk> {
+    let attached = |serial: &String| DataDisk {
+        file: data_disk_file(folder, machine, serial),
+        serial: serial.clone(),
     };
-    data_disks(role).into_iter().map(attached).collect()
+    serials.iter().map(attached).collect()
 }
 
-/// What of a role's data disks QEMU's arguments do not tell: their sizes.
-pub(super) fn sizes(role: Role) -> String {
-    let sizes = data_disks(role)
-        .into_iter()
-        .map(|serial| format!("{serial} {SIZE_MIB} MiB"));
+/// What QEMU's arguments do not tell of data disks: their sizes.
+pub(super) fn sizes(serials: &[String]) -> String {
+    let sizes = serials.iter().map(|serial| format!("{serial} {SIZE_MIB} MiB"));
     sizes.collect::<Vec<_>>().join(", ")
 }
 
-/// Bytes that the data disks of a role's machine may take in a restore point.
-pub(super) fn room(role: Role) -> u64 {
-    data_disks(role).len() as u64 * GROWN
+/// Bytes that the data disks of a machine may take in a restore point.
+pub(super) fn room(serials: &[String]) -> u64 {
+    serials.len() as u64 * GROWN
 }
 
 /// Makes the disks of a new machine in `folder`.
@@ -61,12 +59,12 @@ pub(super) fn room(role: Role) -> u64 {
 pub(super) async fn make(
     qemu: &Qemu,
     image: &Image,
-    role: Role,
+    serials: &[String],
     folder: &Path,
     machine: &str,
 ) -> Result<(), ToolError> {
     image::overlay(qemu, image, &disk_file(folder, machine)).await?;
-    for disk in attached(role, folder, machine) {
+    for disk in attached(serials, folder, machine) {
         image::empty_disk(qemu, SIZE_MIB, &disk.file).await?;
     }
     Ok(())
@@ -76,8 +74,14 @@ pub(super) async fn make(
 ///
 /// # Errors
 /// When qemu-img fails.
-pub(super) async fn fork(qemu: &Qemu, role: Role, machine: &str, from: &Path, to: &Path) -> Result<(), ToolError> {
-    for (old, new) in files(role, from, machine).iter().zip(files(role, to, machine)) {
+pub(super) async fn fork(
+    qemu: &Qemu,
+    serials: &[String],
+    machine: &str,
+    from: &Path,
+    to: &Path,
+) -> Result<(), ToolError> {
+    for (old, new) in files(serials, from, machine).iter().zip(files(serials, to, machine)) {
         image::overlay_on(qemu, old, "qcow2", &new).await?;
     }
     Ok(())
@@ -86,21 +90,21 @@ pub(super) async fn fork(qemu: &Qemu, role: Role, machine: &str, from: &Path, to
 /// Copies the disks of the machine `parent` in `from` to `to`, as those of `machine`.
 ///
 /// # Errors
-/// When the disk is full, say.
+/// When a file cannot be copied: the disk is full, say.
 pub(super) async fn copy_all(
-    role: Role,
+    serials: &[String],
     (from, parent): (&Path, &str),
     (to, machine): (&Path, &str),
 ) -> Result<(), ToolError> {
-    for (old, new) in files(role, from, parent).iter().zip(files(role, to, machine)) {
+    for (old, new) in files(serials, from, parent).iter().zip(files(serials, to, machine)) {
         copy(old, &new).await?;
     }
     Ok(())
 }
 
-/// The files of all disks of a role's machine.
-fn files(role: Role, folder: &Path, machine: &str) -> Vec<PathBuf> {
-    let data_disks = attached(role, folder, machine).into_iter().map(|disk| disk.file);
+/// The files of all disks of a machine, the system disk first.
+fn files(serials: &[String], folder: &Path, machine: &str) -> Vec<PathBuf> {
+    let data_disks = attached(serials, folder, machine).into_iter().map(|disk| disk.file);
     std::iter::once(disk_file(folder, machine)).chain(data_disks).collect()
 }
 
@@ -124,28 +128,30 @@ mod tests {
 
     #[test]
     fn a_mail_node_alone_has_a_disk_for_its_pool() {
-        assert_eq!(ROLES.map(|role| data_disks(role).join(" ")), ["pool0", "", ""]);
+        assert_eq!(ROLES.map(|role| serials(role).join(" ")), ["pool0", "", ""]);
     }
 
     #[test]
     fn a_serial_number_fits_the_device_and_is_not_the_system_disks_name() {
-        let serials = ROLES.into_iter().flat_map(data_disks);
-        assert!(serials.into_iter().all(|serial| serial.len() <= 20 && serial != "disk"));
+        let all = ROLES.into_iter().flat_map(serials).collect::<Vec<_>>();
+        assert!(all.iter().all(|serial| serial.len() <= 20 && serial != "disk"));
     }
 
     #[test]
     fn every_disk_of_a_machine_moves_with_it() {
-        let files = files(Role::Mail, Path::new("/run"), "mail1");
-        assert_eq!(
-            files,
-            [Path::new("/run/mail1.qcow2"), Path::new("/run/mail1.pool0.qcow2")]
-        );
-        assert_eq!(attached(Role::Mail, Path::new("/run"), "mail1")[0].file, files[1]);
+        let two = ["pool0".to_owned(), "pool1".to_owned()];
+        let files = files(&two, Path::new("/run"), "mail1");
+        let expected = ["/run/mail1.qcow2", "/run/mail1.pool0.qcow2", "/run/mail1.pool1.qcow2"];
+        assert_eq!(files, expected.map(PathBuf::from));
+        assert_eq!(attached(&two, Path::new("/run"), "mail1")[1].file, files[2]);
     }
 
     #[test]
-    fn a_disk_of_another_size_is_another_restore_point() {
-        assert_eq!(sizes(Role::Mail), "pool0 4096 MiB");
-        assert_eq!(sizes(Role::Gateway), "");
+    fn another_number_of_disks_is_another_restore_point() {
+        assert_eq!(
+            sizes(&["pool0".to_owned(), "pool1".to_owned()]),
+            "pool0 4096 MiB, pool1 4096 MiB"
+        );
+        assert_eq!(sizes(&[]), "");
     }
 }

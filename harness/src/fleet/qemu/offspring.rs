@@ -52,9 +52,13 @@ async fn one(
 ) -> Result<Machine, LaunchError> {
     let Parent { point, name } = parent;
     let memory = memory_file(folder, &node.name);
-    disks::copy_all(node.role, (point.folder(), name), (folder, &node.name))
-        .await
-        .map_err(environment)?;
+    disks::copy_all(
+        &plan.data_disks(node.role),
+        (point.folder(), name),
+        (folder, &node.name),
+    )
+    .await
+    .map_err(environment)?;
     disks::copy(&memory_file(point.folder(), name), &memory)
         .await
         .map_err(environment)?;

@@ -142,7 +142,7 @@ impl<'a> Plan<'a> {
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
             disk: disk_file(disks, name),
-            data_disks: disks::attached(role, disks, name),
+            data_disks: disks::attached(&self.data_disks(role), disks, name),
             memory_mib: memory_mib(role),
             memory,
             start: Start::Boot,
@@ -165,9 +165,14 @@ impl<'a> Plan<'a> {
         self.role_memory_bytes(node.role)
     }
 
+    /// Serial numbers of the data disks of a role's machines.
+    pub fn data_disks(&self, role: Role) -> Vec<String> {
+        disks::serials(role)
+    }
+
     /// Makes the disks of a new machine of a role in `folder`.
     pub async fn make_disks(&self, role: Role, folder: &Path, machine: &str) -> Result<(), LaunchError> {
-        disks::make(&self.qemu, &self.images[&role], role, folder, machine)
+        disks::make(&self.qemu, &self.images[&role], &self.data_disks(role), folder, machine)
             .await
             .map_err(environment)
     }
@@ -203,7 +208,7 @@ impl<'a> Plan<'a> {
         let nowhere = Path::new("/");
         let spec = self.base_machine(role, nowhere, nowhere, Memory::Private);
         ingredients.add("image", self.image_of(role));
-        ingredients.add("data disks", disks::sizes(role));
+        ingredients.add("data disks", disks::sizes(&self.data_disks(role)));
         ingredients.add_hash("machine", format!("{:?}", args::arguments(&spec)));
         ingredients
     }
@@ -215,7 +220,7 @@ impl<'a> Plan<'a> {
             let name = &node.name;
             ingredients.add(format!("image {name}"), self.image_of(node.role));
             ingredients.add_hash(format!("machine {name}"), self.shape(node));
-            ingredients.add(format!("data disks {name}"), disks::sizes(node.role));
+            ingredients.add(format!("data disks {name}"), disks::sizes(&self.data_disks(node.role)));
             ingredients.add_hash(format!("network {name}"), format!("{:?}", self.network_of(node)));
             let tree = &self.bundle.nodes[name];
             ingredients.add_hash(format!("install {name}"), &tree.install);

@@ -112,7 +112,9 @@ async fn make(
 ) -> Result<Made, LaunchError> {
     let limit = limit().map_err(not_made)?;
     let nodes = plan.cluster.nodes.iter();
-    let need: u64 = nodes.map(|node| plan.memory_bytes(node) + disks::room(node.role)).sum();
+    let need: u64 = nodes
+        .map(|node| plan.memory_bytes(node) + disks::room(&plan.data_disks(node.role)))
+        .sum();
     let staging = match points.stage(ingredients, need + MARGIN) {
         Ok(staging) => staging,
         Err(error) => {
@@ -199,7 +201,7 @@ async fn go_on(
     let starts = plan.cluster.nodes.iter().map(|node| async {
         let (folder, name) = (point.folder(), node.name.as_str());
         let here = net.run_dir.path();
-        disks::fork(&plan.qemu, node.role, name, folder, here)
+        disks::fork(&plan.qemu, &plan.data_disks(node.role), name, folder, here)
             .await
             .map_err(environment)?;
         let memory = Memory::Fork(memory_file(folder, name));
