@@ -33,6 +33,15 @@ pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
         );
         problems.push(found.help("leave out `fleet`, or plant the failure in the steps or budgets"));
     }
+    if scenario.head.must_fail.is_some() && scenario.head.fleet.is_some() {
+        let found = problem(
+            spans,
+            "two-fleets",
+            "fleet",
+            "a scenario that must fail says in `[must-fail]` where it plays",
+        );
+        problems.push(found.help("move `fleet` there"));
+    }
     for step in &mut scenario.steps {
         if step.title.is_empty() {
             step.title = words::action(&step.action);

@@ -9,6 +9,8 @@ mod pace;
 pub mod parse;
 pub mod plan;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 pub mod traffic;
 pub mod words;
 

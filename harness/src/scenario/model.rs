@@ -32,6 +32,9 @@ pub struct Head {
     /// The cluster that it plays on: `pair`, `no-gateway`, or the path of a `cluster.toml` relative to the scenario.
     #[serde(default = "pair")]
     pub cluster: String,
+    /// Where it plays; `machines` if its steps need what the simulation does not have. One that must fail says it in
+    /// `[must-fail]`.
+    pub fleet: Option<Stage>,
     /// What clients do all the time.
     #[serde(default)]
     pub traffic: Traffic,
@@ -71,7 +74,7 @@ pub enum Stage {
     Fake,
     /// On real machines, or on the simulation when that is asked for.
     Real,
-    /// On real machines only: the steps plant something there that the simulation does not have.
+    /// On real machines only: the steps use something there that the simulation does not have.
     Machines,
 }
 
@@ -163,10 +166,8 @@ impl Scenario {
 
     /// Where it plays when nobody asks for something else.
     pub fn stage(&self) -> Stage {
-        self.head
-            .must_fail
-            .as_ref()
-            .map_or(Stage::Real, |must_fail| must_fail.fleet)
+        let must_fail = self.head.must_fail.as_ref().map(|must_fail| must_fail.fleet);
+        must_fail.or(self.head.fleet).unwrap_or(Stage::Real)
     }
 
     /// What the simulation is to get wrong.

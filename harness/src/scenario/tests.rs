@@ -1,0 +1,88 @@
+use generator::diag;
+
+use super::check;
+use super::parse;
+use crate::fleet::Topology;
+
+/// What a user reads of a file that cannot be used on the pair.
+fn complaint(text: &str) -> String {
+    let found = match parse(text) {
+        Err(found) => found,
+        Ok(parsed) => {
+            let pair = toml::from_str(include_str!("../../../generator/examples/pair.toml")).expect("an example");
+            check::against(&parsed.scenario, &parsed.spans, &Topology::from(&pair))
+        }
+    };
+    diag::render(&found, "mine.toml", text, false)
+}
+
+const HEAD: &str = "name = \"mine\"\nsummary = \"a try\"\n";
+
+fn with(rest: &str) -> String {
+    complaint(&format!("{HEAD}{rest}"))
+}
+
+const HEALTHY: &str = "[[step]]\nexpect = \"healthy\"\n";
+
+#[test]
+fn a_sound_scenario_has_nothing_to_say() {
+    assert_eq!(with(HEALTHY), "");
+}
+
+#[test]
+fn a_misspelt_key_names_the_nearest_one() {
+    insta::assert_snapshot!(with("sumary = \"x\"\n[[step]]\nexpect = \"healthy\"\n"));
+}
+
+#[test]
+fn a_misspelt_step_names_the_nearest_one() {
+    insta::assert_snapshot!(with("[[step]]\nexpekt = \"healthy\"\n"));
+}
+
+#[test]
+fn a_duration_needs_a_unit() {
+    insta::assert_snapshot!(with("[[step]]\nexpect = \"healthy\"\nwithin = \"15\"\n"));
+}
+
+#[test]
+fn a_step_does_one_thing() {
+    insta::assert_snapshot!(with("[[step]]\nexpect = \"healthy\"\nheal = \"x\"\n"));
+}
+
+#[test]
+fn a_scenario_without_steps_is_told_what_to_add() {
+    insta::assert_snapshot!(with(""));
+}
+
+#[test]
+fn what_is_healed_must_be_broken() {
+    let text = "[[step]]\nfault = \"power-cut\"\nnode = \"mail1\"\nas = \"cut\"\n[[step]]\nheal = \"cat\"\n";
+    insta::assert_snapshot!(with(text));
+}
+
+#[test]
+fn a_budget_needs_traffic_that_can_miss_it() {
+    insta::assert_snapshot!(with(&format!("[budget]\nwebmail = \"15s\"\n{HEALTHY}")));
+}
+
+#[test]
+fn a_node_must_be_in_the_cluster() {
+    insta::assert_snapshot!(with("[[step]]\nfault = \"power-cut\"\nnode = \"mial1\"\n"));
+}
+
+#[test]
+fn machines_carry_no_planted_defect() {
+    let text = "[must-fail]\nreason = \"ledger.lost\"\ndefect = \"lose-mail\"\nfleet = \"real\"\n";
+    insta::assert_snapshot!(with(&format!("{text}{HEALTHY}")));
+}
+
+#[test]
+fn where_a_scenario_plays_is_said_once() {
+    let text = "fleet = \"machines\"\n[must-fail]\nreason = \"ledger.lost\"\n";
+    insta::assert_snapshot!(with(&format!("{text}{HEALTHY}")));
+}
+
+#[test]
+fn a_file_that_is_no_toml_shows_the_place() {
+    insta::assert_snapshot!(with("traffic = [\n"));
+}
