@@ -1,0 +1,470 @@
+//! Carries actions out: each is a few commands in an order in which a crash between any two leaves a situation from which
+//! [`crate::core::decide`] goes on.
+
+use async_trait::async_trait;
+
+use crate::core::{
+    Accepted, Action, Layout, Offer, PeerView, Pool, Refusal, Situation, Standing, Target, Tidy, accept,
+};
+use crate::zfs::{Change, Dataset, Guid, Mark, NewProperties, Role, Sending, Since, Snapshot, Stream, Zfs, ZfsError};
+
+/// The other node.
+#[async_trait]
+pub trait Peer: Send + Sync {
+    /// Offers a stream and sends it if it is taken. The answer comes when the snapshot is there, held.
+    async fn offer(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError>;
+    /// Asks to throw away what is half received.
+    async fn abort(&self, target: Target, snapshot: Guid) -> Result<PeerView, PeerError>;
+}
+
+/// Why the other node did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// It refused.
+    #[error("the peer refused: {0}")]
+    Refused(#[from] Refusal),
+    /// It cannot be reached, or no longer.
+    #[error("the peer is lost: {0}")]
+    Lost(String),
+}
+
+/// Something outside of ZFS that did not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OutsideError(pub String);
+
+/// What is outside of ZFS on this node.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// Lets clients in. May be repeated.
+    async fn open_doors(&self) -> Result<(), OutsideError>;
+    /// Lets nobody in and ends what is open. May be repeated.
+    async fn close_doors(&self) -> Result<(), OutsideError>;
+    /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
+    /// seen for mail which only the other node has.
+    async fn lift_uids(&self) -> Result<(), OutsideError>;
+    /// Merges a mounted tail into the live store and verifies that all of it is there. May be repeated.
+    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError>;
+    /// Where a tail is mounted for its merge.
+    fn tail_mountpoint(&self) -> String;
+}
+
+/// What there is to merge.
+#[derive(Debug, Clone)]
+pub struct MergeJob {
+    /// The live dataset.
+    pub live: String,
+    /// Where it is mounted.
+    pub live_root: String,
+    /// The tail's dataset.
+    pub tail: String,
+    /// Where it is mounted, writable.
+    pub tail_root: String,
+    /// What the tail has changed since the common snapshot.
+    pub tail_changes: Vec<Change>,
+    /// What is changed in the live store since then.
+    pub live_changes: Vec<Change>,
+}
+
+/// Why an action was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// ZFS.
+    #[error(transparent)]
+    Zfs(#[from] ZfsError),
+    /// The other node.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// Dovecot or the doors.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    /// The pool is not as it was seen.
+    #[error("{0} is not there any more")]
+    Gone(String),
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pool has to be looked at again.
+    Look,
+    /// This snapshot was taken, and nothing else changed.
+    Taken(Snapshot),
+    /// Nothing changed here; the other node says this of itself.
+    Peer(PeerView),
+    /// The doors changed, nothing else.
+    Doors,
+    /// Snapshots were tidied, nothing else changed.
+    Tidied,
+}
+
+/// All that actions need.
+#[derive(Clone, Copy)]
+pub struct Hands<'a> {
+    /// ZFS.
+    pub zfs: &'a dyn Zfs,
+    /// Dovecot and the doors.
+    pub outside: &'a dyn Outside,
+    /// The other node.
+    pub peer: &'a dyn Peer,
+    /// Names.
+    pub layout: &'a Layout,
+    /// Boot id of this machine.
+    pub boot: &'a str,
+}
+
+fn live(pool: &Pool) -> Result<&Dataset, ActError> {
+    pool.live
+        .as_ref()
+        .ok_or_else(|| ActError::Gone("the mail dataset".to_owned()))
+}
+
+fn standing(live: &Dataset) -> Standing {
+    match live.marks.role {
+        Role::Writer => Standing::Writer,
+        Role::Standby => Standing::Standby,
+    }
+}
+
+fn name_of(dataset: &Dataset, guid: Guid) -> Result<String, ActError> {
+    let found = dataset.by_guid(guid).map(|snapshot| snapshot.name.clone());
+    found.ok_or_else(|| ActError::Gone(format!("snapshot {guid} of {}", dataset.name)))
+}
+
+/// The name of the next snapshot: `cs-EPOCH-NUMBER`.
+fn next_name(dataset: &Dataset) -> String {
+    let prefix = format!("cs-{}-", dataset.marks.epoch);
+    let numbers = dataset
+        .snapshots
+        .iter()
+        .filter_map(|s| s.name.strip_prefix(&prefix)?.parse::<u64>().ok());
+    format!("{prefix}{}", numbers.max().unwrap_or(0) + 1)
+}
+
+impl Hands<'_> {
+    /// Carries an action out.
+    ///
+    /// # Errors
+    /// It is done in part or not at all; looking again and deciding again goes on.
+    pub async fn perform(&self, action: &Action, pool: &Pool) -> Result<Outcome, ActError> {
+        let dataset = &self.layout.dataset;
+        match action {
+            Action::CloseDoors => {
+                self.outside.close_doors().await?;
+                return Ok(Outcome::Doors);
+            }
+            Action::OpenDoors => {
+                self.outside.open_doors().await?;
+                return Ok(Outcome::Doors);
+            }
+            Action::Create => self.zfs.create(dataset, &self.properties(0)).await?,
+            Action::Mount => {
+                // A replacement that was cut short may have taken it away.
+                self.zfs.set_mountpoint(dataset, Some(&self.layout.mountpoint)).await?;
+                self.zfs.mount(dataset).await?;
+            }
+            Action::MakeReadonly => self.zfs.set_readonly(dataset, true).await?,
+            Action::Settle => self.settle(live(pool)?).await?,
+            Action::TakeOver { epoch } => self.take_over(live(pool)?, *epoch).await?,
+            Action::MakeWritable => self.zfs.set_readonly(dataset, false).await?,
+            Action::LiftUids { epoch } => {
+                self.outside.lift_uids().await?;
+                self.zfs.mark(dataset, &[Mark::Lifted(*epoch)]).await?;
+            }
+            Action::Snapshot => {
+                let name = next_name(live(pool)?);
+                return Ok(Outcome::Taken(self.zfs.snapshot(dataset, &name).await?));
+            }
+            Action::Send { target, base, snapshot } => return self.send(live(pool)?, *target, *base, *snapshot).await,
+            Action::Resume { token } => return self.resume(live(pool)?, token).await,
+            Action::AskAbort { target, snapshot } => {
+                return Ok(Outcome::Peer(self.peer.abort(*target, *snapshot).await?));
+            }
+            Action::Tidy(tidy) => {
+                self.tidy(tidy).await?;
+                return Ok(Outcome::Tidied);
+            }
+            Action::Replace { base } => self.put_aside(live(pool)?, base).await?,
+            Action::CloneBack { old, base } => self.clone_back(pool, old, base).await?,
+            Action::PromoteClone { .. } => self.zfs.promote(dataset).await?,
+            Action::EndReplace { old } => self.zfs.mark(old, &[Mark::Rebase(None)]).await?,
+            Action::Merge { tail } => self.merge(pool, tail).await?,
+            Action::Discard { dataset } => self.discard(pool, dataset).await?,
+        }
+        Ok(Outcome::Look)
+    }
+
+    fn properties(&self, epoch: u64) -> NewProperties {
+        NewProperties {
+            mountpoint: Some(self.layout.mountpoint.clone()),
+            readonly: true,
+            marks: vec![Mark::Epoch(epoch), Mark::Role(Role::Standby)],
+        }
+    }
+
+    async fn settle(&self, live: &Dataset) -> Result<(), ActError> {
+        // `written` counts only what a transaction group has brought to the pool.
+        self.zfs.sync(&live.name).await?;
+        if self.zfs.written(&live.name).await? > 0 {
+            self.zfs.snapshot(&live.name, &next_name(live)).await?;
+        }
+        self.zfs.mark(&live.name, &[Mark::Role(Role::Standby)]).await?;
+        Ok(())
+    }
+
+    async fn take_over(&self, live: &Dataset, epoch: u64) -> Result<(), ActError> {
+        if live.resume_token.is_some() {
+            self.zfs.abort_receive(&live.name).await?;
+        }
+        if let Some(newest) = live.newest() {
+            self.zfs.hold(&live.name, &newest.name).await?;
+        }
+        let marks = [
+            Mark::Epoch(epoch),
+            Mark::Role(Role::Writer),
+            Mark::Boot(self.boot.to_owned()),
+        ];
+        self.zfs.mark(&live.name, &marks).await?;
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        live: &Dataset,
+        target: Target,
+        base: Option<Guid>,
+        snapshot: Guid,
+    ) -> Result<Outcome, ActError> {
+        let from = match base {
+            Some(base) => Since::Snapshot(name_of(live, base)?),
+            None => Since::Nothing,
+        };
+        let what = Sending::Snapshot {
+            dataset: live.name.clone(),
+            from,
+            snapshot: name_of(live, snapshot)?,
+        };
+        let offer = Offer {
+            target,
+            standing: standing(live),
+            epoch: live.marks.epoch,
+            base,
+            snapshot,
+            resume: None,
+        };
+        let stream = self.zfs.send(&what).await?;
+        Ok(Outcome::Peer(self.peer.offer(offer, stream).await?))
+    }
+
+    async fn resume(&self, live: &Dataset, token: &str) -> Result<Outcome, ActError> {
+        let stream = self
+            .zfs
+            .send(&Sending::Resume {
+                token: token.to_owned(),
+            })
+            .await?;
+        let newest = live
+            .newest()
+            .ok_or_else(|| ActError::Gone("the snapshot to resume".to_owned()))?;
+        let offer = Offer {
+            target: Target::Live,
+            standing: standing(live),
+            epoch: live.marks.epoch,
+            base: None,
+            // The token knows which snapshot it is; this one only must not be there yet.
+            snapshot: newest.guid,
+            resume: Some(token.to_owned()),
+        };
+        Ok(Outcome::Peer(self.peer.offer(offer, stream).await?))
+    }
+
+    async fn tidy(&self, tidy: &Tidy) -> Result<(), ActError> {
+        let dataset = &self.layout.dataset;
+        for name in &tidy.hold {
+            self.zfs.hold(dataset, name).await?;
+        }
+        if let Some(name) = &tidy.bookmark {
+            self.zfs.bookmark(dataset, name).await?;
+        }
+        for name in &tidy.release {
+            self.zfs.release(dataset, name).await?;
+        }
+        for name in &tidy.destroy {
+            self.zfs.destroy_snapshot(dataset, name).await?;
+        }
+        for name in &tidy.unmark {
+            self.zfs.destroy_bookmark(dataset, name).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_aside(&self, live: &Dataset, base: &str) -> Result<(), ActError> {
+        let newest = live
+            .newest()
+            .ok_or_else(|| ActError::Gone("the snapshot to go on from".to_owned()))?;
+        self.zfs.hold(&live.name, &newest.name).await?;
+        self.zfs
+            .mark(&live.name, &[Mark::Rebase(Some(base.to_owned()))])
+            .await?;
+        self.zfs.unmount(&live.name).await?;
+        self.zfs.set_mountpoint(&live.name, None).await?;
+        self.zfs.rename(&live.name, &self.layout.old(newest.guid)).await?;
+        Ok(())
+    }
+
+    /// Puts the whole mail dataset aside for a new copy, and says where it is.
+    ///
+    /// # Errors
+    /// It is still in its place, or nothing is.
+    pub async fn put_aside_whole(&self, pool: &Pool) -> Result<String, ActError> {
+        let live = live(pool)?;
+        if live.resume_token.is_some() {
+            self.zfs.abort_receive(&live.name).await?;
+        }
+        let newest = match live.newest() {
+            Some(newest) => newest.clone(),
+            // What came half for the first time is gone with the abort.
+            None if live.resume_token.is_some() => return Ok("nothing: it had not come whole".to_owned()),
+            None => self.zfs.snapshot(&live.name, &next_name(live)).await?,
+        };
+        self.zfs.hold(&live.name, &newest.name).await?;
+        self.zfs.unmount(&live.name).await?;
+        self.zfs.set_mountpoint(&live.name, None).await?;
+        let old = self.layout.old(newest.guid);
+        self.zfs.rename(&live.name, &old).await?;
+        Ok(old)
+    }
+
+    async fn clone_back(&self, pool: &Pool, old: &str, base: &str) -> Result<(), ActError> {
+        let found = pool.olds.iter().find(|found| found.name == old);
+        let epoch = found.ok_or_else(|| ActError::Gone(old.to_owned()))?.marks.epoch;
+        let origin = format!("{old}@{base}");
+        self.zfs
+            .clone_from(&origin, &self.layout.dataset, &self.properties(epoch))
+            .await?;
+        Ok(())
+    }
+
+    async fn merge(&self, pool: &Pool, tail: &str) -> Result<(), ActError> {
+        let gone = || ActError::Gone(tail.to_owned());
+        let found = pool.tails.iter().find(|found| found.name == tail).ok_or_else(gone)?;
+        let (Some(newest), Some(base)) = (found.newest(), &found.origin) else {
+            return Err(gone());
+        };
+        let live = &self.layout.dataset;
+        let tail_root = self.outside.tail_mountpoint();
+        self.zfs.hold(tail, &newest.name).await?;
+        if !found.mounted {
+            self.zfs.set_mountpoint(tail, Some(&tail_root)).await?;
+            // Dovecot writes indexes and locks even where it only reads.
+            self.zfs.set_readonly(tail, false).await?;
+            self.zfs.mount(tail).await?;
+        }
+        let job = MergeJob {
+            live: live.clone(),
+            live_root: self.layout.mountpoint.clone(),
+            tail: tail.to_owned(),
+            tail_root,
+            tail_changes: self.zfs.diff(base, &format!("{tail}@{}", newest.name)).await?,
+            live_changes: self.zfs.diff(base, live).await?,
+        };
+        self.outside.merge(&job).await?;
+        // The old writer gives up its own copy once it sees the mark: all of it has to be in the pool by then.
+        self.zfs.sync(live).await?;
+        self.zfs.unmount(tail).await?;
+        self.zfs.mark(tail, &[Mark::Merged]).await?;
+        Ok(())
+    }
+
+    async fn discard(&self, pool: &Pool, name: &str) -> Result<(), ActError> {
+        let found = pool.olds.iter().chain(&pool.tails).find(|found| found.name == name);
+        let found = found.ok_or_else(|| ActError::Gone(name.to_owned()))?;
+        if found.mounted {
+            self.zfs.unmount(name).await?;
+        }
+        for snapshot in found.snapshots.iter().filter(|snapshot| snapshot.held) {
+            self.zfs.release(name, &snapshot.name).await?;
+        }
+        self.zfs.destroy(name).await?;
+        Ok(())
+    }
+
+    /// Takes in what the other node offers. The stream is read only if the offer is taken.
+    ///
+    /// # Errors
+    /// The offer is not taken, or its stream did not come whole; what came stays for a resume.
+    pub async fn serve(&self, situation: &Situation<'_>, offer: &Offer, stream: Stream) -> Result<(), Refusal> {
+        let Accepted::Into { dataset, origin, new } = accept(situation, offer)? else {
+            return Ok(());
+        };
+        let zfs = |error: ZfsError| Refusal::Zfs(error.to_string());
+        let marks = vec![Mark::Epoch(offer.epoch), Mark::Role(Role::Standby)];
+        let properties = match (new, offer.target) {
+            (true, Target::Live) => self.properties(offer.epoch),
+            (true, Target::Tail) => NewProperties {
+                readonly: true,
+                marks: vec![Mark::Epoch(offer.epoch)],
+                ..NewProperties::default()
+            },
+            // The epoch comes before the data: a node never has data of an epoch that it has not noted.
+            (false, _) => {
+                let known = situation.pool.live.as_ref().map(|live| live.marks.epoch);
+                if known < Some(offer.epoch) {
+                    self.zfs.mark(&dataset, &marks).await.map_err(zfs)?;
+                }
+                NewProperties::default()
+            }
+        };
+        self.zfs
+            .receive(&dataset, origin.as_deref(), &properties, stream)
+            .await
+            .map_err(zfs)?;
+        let found = self.zfs.look(&dataset).await.map_err(zfs)?;
+        let found = found.iter().find(|found| found.name == dataset);
+        let received = found.and_then(|found| match &offer.resume {
+            Some(_) => found.newest(),
+            None => found.by_guid(offer.snapshot),
+        });
+        let received = received.ok_or_else(|| Refusal::Zfs("the snapshot has not come".to_owned()))?;
+        self.zfs.hold(&dataset, &received.name).await.map_err(zfs)
+    }
+
+    /// Throws away what is half received.
+    ///
+    /// # Errors
+    /// ZFS did not.
+    pub async fn serve_abort(&self, target: Target, snapshot: Guid) -> Result<(), Refusal> {
+        let dataset = match target {
+            Target::Live => self.layout.dataset.clone(),
+            Target::Tail => self.layout.tail(snapshot),
+        };
+        self.zfs
+            .abort_receive(&dataset)
+            .await
+            .map_err(|error| Refusal::Zfs(error.to_string()))
+    }
+}
+
+impl Pool {
+    /// The pool after an action that changes only what is known from its outcome; false if it has to be looked at.
+    pub fn after(&mut self, action: &Action, outcome: &Outcome) -> bool {
+        match (action, outcome, &mut self.live) {
+            (_, Outcome::Peer(_) | Outcome::Doors, _) => true,
+            (_, Outcome::Taken(snapshot), Some(live)) => {
+                live.snapshots.push(snapshot.clone());
+                live.written = 0;
+                true
+            }
+            (Action::Tidy(tidy), Outcome::Tidied, Some(live)) => {
+                for snapshot in &mut live.snapshots {
+                    snapshot.held |= tidy.hold.contains(&snapshot.name);
+                }
+                live.snapshots.retain(|snapshot| !tidy.destroy.contains(&snapshot.name));
+                live.bookmarks.extend(tidy.bookmark.clone());
+                live.bookmarks.retain(|name| !tidy.unmark.contains(name));
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line: here only the arguments and the dispatch.
+//!
+//! Exit status: 0 it is done; 1 it is refused or has failed, and the text says why; 3 the configuration is bad; 4 the daemon
+//! does not run, or the environment is at fault.
+
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::control::{self, Verb};
+
+/// Keeps one ZFS mail dataset in step on two nodes. Which of them is the writer is decided by an engine, which calls
+/// `promote` and `demote`.
+#[derive(Debug, Parser)]
+#[command(name = "cluster-store", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration
+    #[arg(long, global = true, default_value = "/etc/cluster-store/store.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: CliVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliVerb {
+    /// Run the daemon (systemd: Type=notify)
+    Run,
+    /// Read the configuration and say whether it can be used
+    Check,
+    /// Say how this node stands
+    Status(StatusArgs),
+    /// Make this node the writer; the other one must have been demoted, or be dead for certain
+    Promote,
+    /// Make this node standby; returns once the peer has everything, or cannot have it
+    Demote,
+    /// Put the mail dataset of this standby aside and take a new copy of the writer's
+    Reseed,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+const FAILED: u8 = 1;
+const BAD_INPUT: u8 = 3;
+const ENVIRONMENT: u8 = 4;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::read(&cli.config) {
+        Ok(config) => config,
+        Err(error) => return say(BAD_INPUT, &error.to_string()),
+    };
+    let verb = match cli.verb {
+        CliVerb::Run => return run::run(config),
+        CliVerb::Check => return check(&config),
+        CliVerb::Status(args) if args.json => return ask(&config, Verb::Status, true),
+        CliVerb::Status(_) => Verb::Status,
+        CliVerb::Promote => Verb::Promote,
+        CliVerb::Demote => Verb::Demote,
+        CliVerb::Reseed => Verb::Reseed,
+    };
+    ask(&config, verb, false)
+}
+
+fn say(code: u8, text: &str) -> ExitCode {
+    eprintln!("cluster-store: {text}");
+    ExitCode::from(code)
+}
+
+fn check(config: &Config) -> ExitCode {
+    match crate::link::Tls::new(config) {
+        Ok(_) => {
+            println!("The configuration can be used.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => say(BAD_INPUT, &error.to_string()),
+    }
+}
+
+fn ask(config: &Config, verb: Verb, json: bool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(ENVIRONMENT, &error.to_string()),
+    };
+    let reply = match runtime.block_on(control::ask(&config.control, verb)) {
+        Ok(reply) => reply,
+        Err(error) => {
+            let text = format!("the daemon does not answer on {}: {error}", config.control.display());
+            return say(
+                ENVIRONMENT,
+                &format!("{text}\nIt is started by: systemctl start cluster-store"),
+            );
+        }
+    };
+    if !reply.ok {
+        return say(FAILED, &reply.text);
+    }
+    match (verb, json) {
+        (Verb::Status, true) => match serde_json::to_string_pretty(&reply.status) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return say(FAILED, &error.to_string()),
+        },
+        (Verb::Status, false) => print!("{}", reply.status),
+        _ => println!("{}", reply.text),
+    }
+    ExitCode::SUCCESS
+}

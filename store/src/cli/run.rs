@@ -1,0 +1,160 @@
+//! `run`: puts the daemon together. It ends on SIGTERM without changing the node's role: what takes the role away is
+//! `demote`.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::{ENVIRONMENT, say};
+use crate::agent::{Agent, Parts, Status, Timing};
+use crate::config::{Config, Policy};
+use crate::core::{PeerView, Standing};
+use crate::link::client::{Client, Limits};
+use crate::link::{Tls, server::Server};
+use crate::metrics::Metrics;
+use crate::outside::Machine;
+use crate::zfs::command::Commands;
+use crate::{control, metrics};
+
+/// Runs the daemon.
+pub fn run(config: Config) -> ExitCode {
+    // The journal knows the time.
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(ENVIRONMENT, &error.to_string()),
+    };
+    match runtime.block_on(daemon(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            error!("{why}");
+            ExitCode::from(ENVIRONMENT)
+        }
+    }
+}
+
+async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{what}: cannot listen on {address}: {error}"))
+}
+
+fn unknown_view() -> PeerView {
+    PeerView {
+        standing: Standing::Unsettled,
+        epoch: 0,
+        snapshots: Vec::new(),
+        resume_token: None,
+        tails: Vec::new(),
+    }
+}
+
+async fn daemon(config: Config) -> Result<(), String> {
+    let boot =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| format!("boot id: {error}"))?;
+    let tls = Tls::new(&config).map_err(|error| error.to_string())?;
+    let limits = Limits {
+        connect: config.link.connect_limit.0,
+        silence: config.link.silence_limit.0,
+        answer: config.replication.command_limit.0,
+    };
+    let client = Arc::new(Client::new(
+        tls.clone(),
+        config.name.clone(),
+        config.peer.address,
+        limits,
+    ));
+    let metrics = Arc::new(Metrics::default());
+    let (commands, commands_in) = mpsc::channel(1024);
+    let (calls, calls_in) = mpsc::channel(1);
+    // Until the agent has looked, the peer may conclude nothing from this node.
+    let (view, view_out) = watch::channel(unknown_view());
+    let (status, status_out) = watch::channel(Status::unknown());
+    let (peer_state, _) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+    let server = Server {
+        tls,
+        peer: config.peer.name.clone(),
+        view: view_out,
+        calls,
+        silence: config.link.silence_limit.0,
+    };
+    tasks.spawn(server.run(bind("link", config.link.listen).await?));
+    tasks.spawn(client.clone().watch_peer(config.link.heartbeat.0, peer_state.clone()));
+    if let Some(figures) = &config.metrics {
+        tasks.spawn(metrics::serve(bind("metrics", figures.listen).await?, metrics.clone()));
+    }
+    let socket = control::bind(&config.control).map_err(|error| format!("{}: {error}", config.control.display()))?;
+    tasks.spawn(control::serve(socket, commands.clone(), status_out));
+    let agent = Agent::new(Parts {
+        zfs: Arc::new(Commands {
+            limit: config.replication.command_limit.0,
+            stream_limit: config.replication.stream_limit.0,
+        }),
+        outside: Arc::new(Machine::new(&config)),
+        peer: client,
+        layout: config.layout(),
+        boot: boot.trim().to_owned(),
+        timing: timing(&config),
+        policy: config
+            .commit
+            .as_ref()
+            .map_or(Policy::Accept, |commit| commit.peer_missing),
+        commands: commands_in,
+        calls: calls_in,
+        peer_state,
+        view,
+        status,
+        metrics,
+    });
+    tasks.spawn(agent.run());
+    ready();
+    until_stopped(tasks).await
+}
+
+fn timing(config: &Config) -> Timing {
+    Timing {
+        interval: config.replication.interval.0,
+        role: config.replication.role_limit.0,
+        drain: config.replication.drain_limit.0,
+        confirm: config
+            .commit
+            .as_ref()
+            .map_or(Duration::from_secs(20), |commit| commit.limits.confirm.0),
+    }
+}
+
+fn ready() {
+    // Without systemd there is nobody to tell.
+    if let Err(error) = sd_notify::notify(true, &[NotifyState::Ready]) {
+        warn!("systemd is not told: {error}");
+    }
+    info!("ready");
+}
+
+/// Ends with an error if any task ends: none of them should.
+async fn until_stopped(mut tasks: JoinSet<()>) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tasks.join_next() => return Err(format!("a part of the daemon ended: {ended:?}")),
+    }
+    info!("ending; the node keeps its role");
+    tasks.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! The configuration file, by default `/etc/cluster-store/store.toml`. Unknown keys are errors; durations carry units
+//! (`250ms`, `10s`, `14d`); every time limit of the agent is here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::core::Layout;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not of the right form; the text shows line and place.
+    #[error("{path}: {source}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// Its values do not fit together.
+    #[error("{path}: {what}")]
+    Values {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A duration with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Span)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+const fn seconds(seconds: u64) -> Span {
+    Span(Duration::from_secs(seconds))
+}
+
+/// A command with its arguments; no shell is in between.
+pub type CommandLine = Vec<String>;
+
+/// The file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This node's name, as in its certificate.
+    pub name: String,
+    /// The mail dataset, below a pool: `tank/mail`.
+    pub dataset: String,
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Socket for `cluster-store status`, `promote` and the like.
+    #[serde(default = "control")]
+    pub control: PathBuf,
+    /// The other node.
+    pub peer: PeerConfig,
+    /// The connection between both.
+    pub link: LinkConfig,
+    /// How the standby follows.
+    #[serde(default)]
+    pub replication: Replication,
+    /// How clients are let in and kept out.
+    pub doors: DoorsConfig,
+    /// The commit proxy; without it mail is delivered to Dovecot directly, and is acknowledged before the peer has it.
+    pub commit: Option<CommitConfig>,
+    /// Dovecot.
+    #[serde(default)]
+    pub mail: MailConfig,
+    /// Figures for Prometheus.
+    pub metrics: Option<MetricsConfig>,
+}
+
+fn control() -> PathBuf {
+    PathBuf::from("/run/cluster-store/control.sock")
+}
+
+/// The other node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Its name, as in its certificate (a DNS name in the subject alternative names).
+    pub name: String,
+    /// Where its agent listens.
+    pub address: SocketAddr,
+}
+
+/// The connection between the agents: TLS, both sides with a certificate of the cluster's authority.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Where this agent listens.
+    pub listen: SocketAddr,
+    /// Own certificate with its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The cluster's authority, PEM.
+    pub authority: PathBuf,
+    /// Limit of a connect with its TLS handshake.
+    #[serde(default = "connect_limit")]
+    pub connect_limit: Span,
+    /// A peer that is silent for longer is lost.
+    #[serde(default = "silence_limit")]
+    pub silence_limit: Span,
+    /// How often the peer is asked how it stands.
+    #[serde(default = "heartbeat")]
+    pub heartbeat: Span,
+}
+
+fn connect_limit() -> Span {
+    seconds(3)
+}
+
+fn silence_limit() -> Span {
+    seconds(10)
+}
+
+fn heartbeat() -> Span {
+    seconds(1)
+}
+
+/// How the standby follows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replication {
+    /// A change is in a snapshot after this at the latest.
+    pub interval: Span,
+    /// Confirmed snapshots that stay, on each side; at least 2.
+    pub keep: usize,
+    /// How long datasets that were set aside stay.
+    pub retention: Span,
+    /// Limit of a command of ZFS.
+    pub command_limit: Span,
+    /// Limit of one stream, a first copy included.
+    pub stream_limit: Span,
+    /// How long `promote` and `demote` wait for their end; they go on afterwards.
+    pub role_limit: Span,
+    /// How long `demote` waits for the peer to take the last changes.
+    pub drain_limit: Span,
+}
+
+impl Default for Replication {
+    fn default() -> Replication {
+        Replication {
+            interval: seconds(1),
+            keep: 3,
+            retention: seconds(14 * 24 * 3600),
+            command_limit: seconds(60),
+            stream_limit: seconds(24 * 3600),
+            role_limit: seconds(60),
+            drain_limit: seconds(10),
+        }
+    }
+}
+
+/// How clients are let in and kept out. Each command may run when it has run already.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorsConfig {
+    /// Run one after the other once this node is writer.
+    pub open: Vec<CommandLine>,
+    /// Run one after the other before it ceases to be, and when the agent starts as standby. All are run, even if one fails.
+    pub close: Vec<CommandLine>,
+    /// Limit of each command.
+    #[serde(default = "doors_limit")]
+    pub limit: Span,
+}
+
+fn doors_limit() -> Span {
+    seconds(30)
+}
+
+/// What the commit proxy does while the peer does not follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Acknowledge what Dovecot has synced to the local disk, and say so in the metrics.
+    Accept,
+    /// 4xx: the gateway keeps the mail.
+    Defer,
+}
+
+/// The commit proxy: LMTP (RFC 2033) in, LMTP out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Dovecot's LMTP socket: a path.
+    pub backend: PathBuf,
+    /// What happens while the peer does not follow.
+    pub peer_missing: Policy,
+    /// Networks are the firewall's business; these limits are the proxy's.
+    #[serde(default)]
+    pub limits: CommitLimits,
+}
+
+/// Limits of the commit proxy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommitLimits {
+    /// Longest message, bytes; announced as SIZE (RFC 1870).
+    pub message: usize,
+    /// Recipients a message.
+    pub recipients: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// A client that sends nothing for longer is hung up on (RFC 5321, 4.5.3.2).
+    pub client: Span,
+    /// Dovecot has to answer a command within this.
+    pub backend: Span,
+    /// The peer has to confirm within this, else it counts as missing.
+    pub confirm: Span,
+}
+
+impl Default for CommitLimits {
+    fn default() -> CommitLimits {
+        CommitLimits {
+            message: 100 * 1024 * 1024,
+            recipients: 1000,
+            connections: 500,
+            client: seconds(300),
+            backend: seconds(120),
+            confirm: seconds(20),
+        }
+    }
+}
+
+/// Dovecot and how mail lies on disk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MailConfig {
+    /// The program.
+    pub doveadm: PathBuf,
+    /// Directories below the mountpoint that name a user, as a pattern of its first parts: `{domain}/{user}` or `{user}`.
+    pub homes: String,
+    /// Directory of the Maildir below a home; empty if it is the home.
+    pub maildir: String,
+    /// Host names by which gateways name themselves in `Received` lines; mail is known again by their queue id.
+    pub gateways: Vec<String>,
+    /// Mailboxes that changed within this before a take-over get their UIDs lifted.
+    pub active: Span,
+    /// By how much.
+    pub lift: u32,
+    /// Limit of each doveadm command.
+    pub limit: Span,
+    /// Where a tail is mounted for its merge.
+    pub tail_mountpoint: PathBuf,
+}
+
+impl Default for MailConfig {
+    fn default() -> MailConfig {
+        MailConfig {
+            doveadm: PathBuf::from("doveadm"),
+            homes: "{domain}/{user}".to_owned(),
+            maildir: String::new(),
+            gateways: Vec::new(),
+            active: seconds(3600),
+            lift: 1000,
+            limit: seconds(300),
+            tail_mountpoint: PathBuf::from("/run/cluster-store/tail"),
+        }
+    }
+}
+
+/// Figures for Prometheus.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where they are served, over HTTP.
+    pub listen: SocketAddr,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be used; the error says where and why.
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Config = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check().map_err(|what| ConfigError::Values {
+            path: path.to_owned(),
+            what,
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.dataset.contains('/') {
+            return Err(format!(
+                "dataset {:?} is a pool; name a file system in it, as in \"tank/mail\"",
+                self.dataset
+            ));
+        }
+        if self.dataset.contains(['@', '#', ' ']) {
+            return Err(format!("dataset {:?} is no name of a file system", self.dataset));
+        }
+        if self.replication.keep < 2 {
+            return Err("replication.keep below 2 leaves moments without a common snapshot".to_owned());
+        }
+        if self.name == self.peer.name {
+            return Err(format!("name and peer.name are both {:?}", self.name));
+        }
+        if self.link.heartbeat.0 >= self.link.silence_limit.0 {
+            return Err("link.heartbeat has to be shorter than link.silence_limit".to_owned());
+        }
+        let empty = |commands: &[CommandLine]| commands.iter().any(Vec::is_empty);
+        if empty(&self.doors.open) || empty(&self.doors.close) {
+            return Err("a command of doors is empty".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the core needs of it.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            dataset: self.dataset.clone(),
+            mountpoint: self.mountpoint.to_string_lossy().into_owned(),
+            keep: self.replication.keep,
+            retention: self.replication.retention.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        name = "mail1"
+        dataset = "tank/mail"
+        mountpoint = "/var/vmail"
+        [peer]
+        name = "mail2"
+        address = "10.0.0.12:4300"
+        [link]
+        listen = "10.0.0.11:4300"
+        certificate = "/etc/cluster-store/node.crt"
+        key = "/etc/cluster-store/node.key"
+        authority = "/etc/cluster-store/ca.crt"
+        [doors]
+        open = [["systemctl", "start", "mail-doors.target"]]
+        close = [["systemctl", "stop", "mail-doors.target"]]
+    "#;
+
+    #[test]
+    fn a_small_file_has_defaults_for_all_else() {
+        let config: Config = toml::from_str(SMALL).expect("readable");
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!((config.replication.keep, config.replication.interval), (3, seconds(1)));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = toml::from_str::<Config>(&format!("{SMALL}\nlimits = 3"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("limits"), "{error}");
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_an_error() {
+        let text = format!("{SMALL}\n[replication]\ninterval = \"1\"");
+        assert!(toml::from_str::<Config>(&text).is_err());
+    }
+
+    #[test]
+    fn values_that_would_lose_the_common_snapshot_are_refused() {
+        let text = format!("{SMALL}\n[replication]\nkeep = 1");
+        let config: Config = toml::from_str(&text).expect("readable");
+        assert!(config.check().is_err_and(|what| what.contains("keep")));
+    }
+}

@@ -1,0 +1,122 @@
+//! Merges with a `doveadm` made of shell, over folders that are Maildirs.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::*;
+use crate::config::Span;
+
+struct Stage {
+    root: tempfile::TempDir,
+    mail: MailConfig,
+}
+
+const FOLDER: &str = "example.org/anna";
+
+impl Stage {
+    /// `sync` of the shell copies what the tail has into the live store, unless told to lose it.
+    fn new(sync: &str) -> Stage {
+        let root = tempfile::tempdir().expect("a folder");
+        let base = root.path().display().to_string();
+        for side in ["live", "tail"] {
+            std::fs::create_dir_all(root.path().join(side).join(FOLDER).join("new")).expect("a Maildir");
+        }
+        let program = root.path().join("doveadm");
+        let script = format!(
+            "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/{FOLDER}/new\ncase \"$*\" in\n\
+             *sync*) {sync} ;;\n*fetch*) echo guid; ls $L ;;\nesac\n"
+        );
+        std::fs::write(&program, script).expect("a script");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
+        let mail = MailConfig {
+            doveadm: program,
+            gateways: vec!["gw.test".to_owned()],
+            limit: Span(Duration::from_secs(20)),
+            ..MailConfig::default()
+        };
+        Stage { root, mail }
+    }
+
+    fn message(&self, side: &str, name: &str, id: &str) {
+        let text = format!("Received: from x\n\tby gw.test (Postfix) with ESMTP id {id};\n\tMon\nSubject: s\n\nbody\n");
+        std::fs::write(self.root.path().join(side).join(FOLDER).join("new").join(name), text).expect("a message");
+    }
+
+    fn live(&self) -> Vec<String> {
+        let folder = std::fs::read_dir(self.root.path().join("live").join(FOLDER).join("new")).expect("a folder");
+        let mut names: Vec<String> = folder
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn merge(&self, tail: &[&str], live: &[&str]) -> Result<(), OutsideError> {
+        let added = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| Change::Added(format!("{FOLDER}/new/{name}")))
+                .collect()
+        };
+        let place = |side: &str| self.root.path().join(side).display().to_string();
+        let job = MergeJob {
+            live: "tank/mail".to_owned(),
+            live_root: place("live"),
+            tail: "tank/mail-tail-1".to_owned(),
+            tail_root: place("tail"),
+            tail_changes: added(tail),
+            live_changes: added(live),
+        };
+        merge(&self.mail, &job).await
+    }
+}
+
+const COPY: &str = "cp $T/* $L/ 2>/dev/null; exit 0";
+
+#[tokio::test]
+async fn what_only_the_tail_has_is_live_afterwards_and_a_second_merge_changes_nothing() {
+    let stage = Stage::new(COPY);
+    stage.message("tail", "1.tail", "A1");
+    for _ in 0..2 {
+        stage.merge(&["1.tail"], &[]).await.expect("merged");
+        assert_eq!(stage.live(), ["1.tail"]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_delivered_again_is_not_doubled() {
+    let stage = Stage::new(COPY);
+    stage.message("tail", "1.tail", "A1");
+    stage.message("live", "2.live", "A1");
+    stage.message("tail", "3.tail", "A3");
+    stage.merge(&["1.tail", "3.tail"], &["2.live"]).await.expect("merged");
+    assert_eq!(stage.live(), ["2.live", "3.tail"]);
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_arrive_fails_the_merge_by_name() {
+    let stage = Stage::new("exit 0");
+    stage.message("tail", "1.tail", "A1");
+    let error = stage.merge(&["1.tail"], &[]).await.unwrap_err().to_string();
+    assert!(
+        error.contains("anna@example.org") && error.contains("1.tail"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_sync_that_was_overtaken_is_tried_again() {
+    let stage = Stage::new("if [ -e $T/../once ]; then cp $T/* $L/; exit 0; fi; touch $T/../once; exit 2");
+    stage.message("tail", "1.tail", "A1");
+    stage.merge(&["1.tail"], &[]).await.expect("merged at the second try");
+    assert_eq!(stage.live(), ["1.tail"]);
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_says_what_doveadm_said() {
+    let stage = Stage::new("echo no such user >&2; exit 67");
+    stage.message("tail", "1.tail", "A1");
+    let error = stage.merge(&["1.tail"], &[]).await.unwrap_err().to_string();
+    assert!(error.contains("67") && error.contains("no such user"), "{error}");
+}

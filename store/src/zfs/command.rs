@@ -1,0 +1,477 @@
+//! ZFS by its commands. Each runs with a time limit and in a fixed locale; what it says on standard error is in the error.
+
+use std::ffi::OsStr;
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::{
+    Change, Dataset, Mark, NewProperties, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse, property,
+};
+
+/// Runs `zfs` and `zpool`.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    /// Limit of every command but those that move a stream.
+    pub limit: Duration,
+    /// Limit of one receive, whatever it carries.
+    pub stream_limit: Duration,
+}
+
+/// The last bytes of an error output that are kept.
+const STDERR_KEPT: u64 = 8 * 1024;
+
+fn text(command: &Command) -> String {
+    let command = command.as_std();
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+fn build<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env("LC_ALL", "C.UTF-8")
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end and gives its standard output.
+pub async fn output(mut command: Command, limit: Duration) -> Result<String, ZfsError> {
+    let shown = text(&command);
+    let done = match timeout(limit, command.output()).await {
+        Err(_) => return Err(ZfsError::TooLong { command: shown, limit }),
+        Ok(Err(source)) => return Err(ZfsError::NotRun { command: shown, source }),
+        Ok(Ok(done)) => done,
+    };
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    Err(ZfsError::Failed {
+        command: shown,
+        status: done.status.to_string(),
+        stderr: String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+    })
+}
+
+impl Commands {
+    async fn zfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, ZfsError> {
+        output(build("zfs", args), self.limit).await
+    }
+
+    /// A command after which it is fine if what it should make (or remove) is there (or gone) already.
+    async fn zfs_unless(&self, args: &[&str], already: &str) -> Result<(), ZfsError> {
+        match self.zfs(args).await {
+            Err(ZfsError::Failed { stderr, .. }) if stderr.contains(already) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+fn unreadable(command: &str) -> impl Fn(String) -> ZfsError {
+    let command = command.to_owned();
+    move |line| ZfsError::Unreadable {
+        command: command.clone(),
+        line,
+    }
+}
+
+/// `-o` arguments. Marks go along, so that a dataset never exists without them.
+fn options(properties: &NewProperties) -> Vec<String> {
+    let mut options = vec![
+        format!("mountpoint={}", properties.mountpoint.as_deref().unwrap_or("none")),
+        format!("readonly={}", if properties.readonly { "on" } else { "off" }),
+        // The agent mounts, once it knows the role.
+        "canmount=noauto".to_owned(),
+    ];
+    options.extend(
+        properties
+            .marks
+            .iter()
+            .map(property)
+            .map(|(name, value)| format!("{name}={value}")),
+    );
+    options
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect()
+}
+
+#[async_trait]
+impl Zfs for Commands {
+    async fn look(&self, dataset: &str) -> Result<Vec<Dataset>, ZfsError> {
+        let parent = dataset.rsplit_once('/').map_or(dataset, |(parent, _)| parent);
+        let list = [
+            "list",
+            "-H",
+            "-p",
+            "-d",
+            "1",
+            "-t",
+            "filesystem",
+            "-o",
+            parse::DATASET_COLUMNS,
+            parent,
+        ];
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut found = parse::datasets(&self.zfs(&list).await?, now).map_err(unreadable("zfs list"))?;
+        let beside = format!("{dataset}-");
+        found.retain(|found| found.name == dataset || found.name.starts_with(&beside));
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let mut list: Vec<String> = [
+            "list",
+            "-H",
+            "-p",
+            "-d",
+            "1",
+            "-t",
+            "snapshot,bookmark",
+            "-s",
+            "createtxg",
+            "-o",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        list.push(parse::POINT_COLUMNS.to_owned());
+        list.extend(found.iter().map(|found| found.name.clone()));
+        parse::points(&self.zfs(&list).await?, &mut found).map_err(unreadable("zfs list"))?;
+        let mut holds: Vec<String> = ["holds", "-H", "-p"].map(str::to_owned).to_vec();
+        for found in &found {
+            holds.extend(
+                found
+                    .snapshots
+                    .iter()
+                    .map(|snapshot| format!("{}@{}", found.name, snapshot.name)),
+            );
+        }
+        if holds.len() > 3 {
+            parse::holds(&self.zfs(&holds).await?, TAG, &mut found).map_err(unreadable("zfs holds"))?;
+        }
+        Ok(found)
+    }
+
+    async fn sync(&self, dataset: &str) -> Result<(), ZfsError> {
+        let pool = dataset.split('/').next().unwrap_or(dataset);
+        output(build("zpool", &["sync", pool]), self.limit).await.map(drop)
+    }
+
+    async fn written(&self, dataset: &str) -> Result<u64, ZfsError> {
+        let got = self
+            .zfs(&["get", "-H", "-p", "-o", "value", "written", dataset])
+            .await?;
+        got.trim().parse().map_err(|_| unreadable("zfs get written")(got))
+    }
+
+    async fn snapshot(&self, dataset: &str, name: &str) -> Result<Snapshot, ZfsError> {
+        let full = format!("{dataset}@{name}");
+        self.zfs(&["snapshot", &full]).await?;
+        let got = self
+            .zfs(&["get", "-H", "-p", "-o", "value", "guid,written", &full])
+            .await?;
+        let numbers: Vec<u64> = got.lines().filter_map(|line| line.parse().ok()).collect();
+        let [guid, written] = numbers[..] else {
+            return Err(unreadable("zfs get guid,written")(got));
+        };
+        Ok(Snapshot {
+            name: name.to_owned(),
+            guid: super::Guid(guid),
+            written,
+            held: false,
+            cloned: false,
+        })
+    }
+
+    async fn hold(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
+        let full = format!("{dataset}@{snapshot}");
+        self.zfs_unless(&["hold", TAG, &full], "tag already exists").await
+    }
+
+    async fn release(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
+        let full = format!("{dataset}@{snapshot}");
+        self.zfs_unless(&["release", TAG, &full], "no such tag").await
+    }
+
+    async fn bookmark(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
+        let (from, to) = (format!("{dataset}@{snapshot}"), format!("{dataset}#{snapshot}"));
+        self.zfs_unless(&["bookmark", &from, &to], "bookmark exists").await
+    }
+
+    async fn destroy_bookmark(&self, dataset: &str, bookmark: &str) -> Result<(), ZfsError> {
+        self.zfs(&["destroy", &format!("{dataset}#{bookmark}")]).await.map(drop)
+    }
+
+    async fn destroy_snapshot(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
+        self.zfs(&["destroy", &format!("{dataset}@{snapshot}")]).await.map(drop)
+    }
+
+    async fn destroy(&self, dataset: &str) -> Result<(), ZfsError> {
+        self.zfs(&["destroy", "-r", dataset]).await.map(drop)
+    }
+
+    async fn mark(&self, dataset: &str, marks: &[Mark]) -> Result<(), ZfsError> {
+        // One command is one transaction.
+        let mut args = vec!["set".to_owned()];
+        args.extend(
+            marks
+                .iter()
+                .map(property)
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        args.push(dataset.to_owned());
+        self.zfs(&args).await.map(drop)
+    }
+
+    async fn set_readonly(&self, dataset: &str, readonly: bool) -> Result<(), ZfsError> {
+        self.zfs(&["set", if readonly { "readonly=on" } else { "readonly=off" }, dataset])
+            .await
+            .map(drop)
+    }
+
+    async fn set_mountpoint(&self, dataset: &str, mountpoint: Option<&str>) -> Result<(), ZfsError> {
+        let option = format!("mountpoint={}", mountpoint.unwrap_or("none"));
+        self.zfs(&["set", "canmount=noauto", &option, dataset]).await.map(drop)
+    }
+
+    async fn mount(&self, dataset: &str) -> Result<(), ZfsError> {
+        self.zfs_unless(&["mount", dataset], "already mounted").await
+    }
+
+    async fn unmount(&self, dataset: &str) -> Result<(), ZfsError> {
+        self.zfs_unless(&["unmount", dataset], "not currently mounted").await
+    }
+
+    async fn create(&self, dataset: &str, properties: &NewProperties) -> Result<(), ZfsError> {
+        let mut args = vec!["create".to_owned(), "-u".to_owned()];
+        args.extend(options(properties));
+        for fixed in ["atime=off", "xattr=sa"] {
+            args.extend(["-o".to_owned(), fixed.to_owned()]);
+        }
+        args.push(dataset.to_owned());
+        self.zfs(&args).await.map(drop)
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), ZfsError> {
+        self.zfs(&["rename", "-u", from, to]).await.map(drop)
+    }
+
+    async fn clone_from(&self, origin: &str, dataset: &str, properties: &NewProperties) -> Result<(), ZfsError> {
+        let mut args = vec!["clone".to_owned()];
+        args.extend(options(properties));
+        for fixed in ["atime=off", "xattr=sa"] {
+            args.extend(["-o".to_owned(), fixed.to_owned()]);
+        }
+        args.extend([origin.to_owned(), dataset.to_owned()]);
+        self.zfs(&args).await.map(drop)
+    }
+
+    async fn promote(&self, dataset: &str) -> Result<(), ZfsError> {
+        self.zfs(&["promote", dataset]).await.map(drop)
+    }
+
+    async fn send(&self, what: &Sending) -> Result<Stream, ZfsError> {
+        let mut command = match what {
+            Sending::Resume { token } => build("zfs", &["send", "-t", token]),
+            Sending::Snapshot {
+                dataset,
+                from,
+                snapshot,
+            } => {
+                let to = format!("{dataset}@{snapshot}");
+                match from {
+                    Since::Nothing => build("zfs", &["send", "-L", "-e", "-c", &to]),
+                    Since::Snapshot(base) => build(
+                        "zfs",
+                        &["send", "-L", "-e", "-c", "-i", &format!("{dataset}@{base}"), &to],
+                    ),
+                }
+            }
+        };
+        let shown = text(&command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| ZfsError::NotRun {
+                command: shown.clone(),
+                source,
+            })?;
+        let stdout = child.stdout.take();
+        Ok(Box::new(Checked {
+            stdout,
+            end: None,
+            child: Some(child),
+            command: shown,
+        }))
+    }
+
+    async fn receive(
+        &self,
+        dataset: &str,
+        origin: Option<&str>,
+        properties: &NewProperties,
+        mut stream: Stream,
+    ) -> Result<(), ZfsError> {
+        let mut args: Vec<String> = ["receive", "-u", "-s"].map(str::to_owned).to_vec();
+        if let Some(origin) = origin {
+            args.extend(["-o".to_owned(), format!("origin={origin}")]);
+        }
+        if !properties.marks.is_empty() || properties.mountpoint.is_some() {
+            args.extend(options(properties));
+        }
+        args.push(dataset.to_owned());
+        let mut command = build("zfs", &args);
+        let shown = text(&command);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| ZfsError::NotRun {
+                command: shown.clone(),
+                source,
+            })?;
+        let work = async {
+            let mut stdin = child.stdin.take();
+            let copied = match &mut stdin {
+                Some(stdin) => tokio::io::copy(&mut stream, stdin).await.map(drop),
+                None => Ok(()),
+            };
+            // The end of its input is what lets it finish, or keep what came.
+            drop(stdin);
+            let ended = finish(&mut child, &shown).await;
+            // What the command says of itself explains more than the broken pipe it caused.
+            ended.and(copied.map_err(ZfsError::Stream))
+        };
+        match timeout(self.stream_limit, work).await {
+            Ok(done) => done,
+            Err(_) => Err(ZfsError::TooLong {
+                command: shown,
+                limit: self.stream_limit,
+            }),
+        }
+    }
+
+    async fn abort_receive(&self, dataset: &str) -> Result<(), ZfsError> {
+        self.zfs_unless(&["receive", "-A", dataset], "does not have any resumable receive state")
+            .await
+    }
+
+    async fn diff(&self, from: &str, to: &str) -> Result<Vec<Change>, ZfsError> {
+        let root = to.split('@').next().unwrap_or(to);
+        let mountpoint = self
+            .zfs(&["get", "-H", "-p", "-o", "value", "mountpoint", root])
+            .await?;
+        let got = self.zfs(&["diff", "-H", "-F", "-h", from, to]).await?;
+        parse::changes(&got, mountpoint.trim()).map_err(unreadable("zfs diff"))
+    }
+}
+
+async fn finish(child: &mut Child, command: &str) -> Result<(), ZfsError> {
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // An unreadable error output only makes the error shorter.
+        let _ = stderr.take(STDERR_KEPT).read_to_end(&mut said).await;
+    }
+    let status = child.wait().await.map_err(|source| ZfsError::NotRun {
+        command: command.to_owned(),
+        source,
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(ZfsError::Failed {
+        command: command.to_owned(),
+        status: status.to_string(),
+        stderr: String::from_utf8_lossy(&said).trim().to_owned(),
+    })
+}
+
+type End = Pin<Box<dyn Future<Output = Result<(), ZfsError>> + Send>>;
+
+/// A command's standard output whose end is good only if the command ended well, so that a `zfs send` that failed in the
+/// middle is never taken for a whole stream.
+struct Checked {
+    stdout: Option<tokio::process::ChildStdout>,
+    end: Option<End>,
+    child: Option<Child>,
+    command: String,
+}
+
+impl AsyncRead for Checked {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if let Some(stdout) = &mut self.stdout {
+            std::task::ready!(Pin::new(stdout).poll_read(cx, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.stdout = None;
+            let command = self.command.clone();
+            self.end = self
+                .child
+                .take()
+                .map(|mut child| -> End { Box::pin(async move { finish(&mut child, &command).await }) });
+        }
+        if let Some(end) = &mut self.end {
+            let ended = std::task::ready!(end.as_mut().poll(cx));
+            self.end = None;
+            return Poll::Ready(ended.map_err(io::Error::other));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        build("sh", &["-c", script])
+    }
+
+    #[tokio::test]
+    async fn an_error_carries_command_status_and_standard_error() {
+        let error = output(sh("echo no such pool >&2; exit 3"), Duration::from_secs(10))
+            .await
+            .unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("sh -c") && said.contains("exit status: 3") && said.contains("no such pool"),
+            "{said}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_killed_at_its_limit() {
+        let error = output(sh("sleep 600"), Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, ZfsError::TooLong { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_send_that_fails_in_the_middle_is_no_whole_stream() {
+        let mut child = sh("printf half; exit 1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut stream = Checked {
+            stdout: child.stdout.take(),
+            end: None,
+            child: Some(child),
+            command: "zfs send".to_owned(),
+        };
+        let mut got = Vec::new();
+        assert!(stream.read_to_end(&mut got).await.is_err());
+        assert_eq!(got, b"half");
+    }
+}

@@ -1,0 +1,211 @@
+//! The output of `zfs list -H -p`, `zfs holds -H -p` and `zfs diff -H -F`: fields parted by tabs, `-` for none.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::{Change, Dataset, Guid, Marks, Role, Snapshot};
+
+/// Columns of a list of file systems, for [`datasets`].
+pub const DATASET_COLUMNS: &str = "name,readonly,mounted,origin,receive_resume_token,written,creation,\
+cluster-store:epoch,cluster-store:role,cluster-store:boot,cluster-store:lifted,cluster-store:rebase,cluster-store:merged";
+
+/// Columns of a list of snapshots and bookmarks, for [`points`].
+pub const POINT_COLUMNS: &str = "name,type,guid,written,clones";
+
+fn given(field: &str) -> Option<String> {
+    (field != "-" && !field.is_empty()).then(|| field.to_owned())
+}
+
+fn number(field: &str) -> Option<u64> {
+    given(field).map_or(Some(0), |field| field.parse().ok())
+}
+
+/// File systems without their snapshots. The error is the line that cannot be read.
+pub fn datasets(output: &str, now: Duration) -> Result<Vec<Dataset>, String> {
+    output
+        .lines()
+        .map(|line| dataset(line, now).ok_or_else(|| line.to_owned()))
+        .collect()
+}
+
+fn dataset(line: &str, now: Duration) -> Option<Dataset> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [
+        name,
+        readonly,
+        mounted,
+        origin,
+        token,
+        written,
+        creation,
+        epoch,
+        role,
+        boot,
+        lifted,
+        rebase,
+        merged,
+    ] = fields[..]
+    else {
+        return None;
+    };
+    let role = match role {
+        "writer" => Role::Writer,
+        "standby" | "-" | "" => Role::Standby,
+        _ => return None,
+    };
+    Some(Dataset {
+        name: name.to_owned(),
+        readonly: readonly == "on",
+        mounted: mounted == "yes",
+        origin: given(origin),
+        resume_token: given(token),
+        written: number(written)?,
+        age: now.saturating_sub(Duration::from_secs(number(creation)?)),
+        marks: Marks {
+            epoch: number(epoch)?,
+            role,
+            boot: given(boot),
+            lifted: number(lifted)?,
+            rebase: given(rebase),
+            merged: merged == "yes",
+        },
+        snapshots: Vec::new(),
+        bookmarks: BTreeSet::new(),
+    })
+}
+
+/// Puts snapshots and bookmarks, listed in the order of creation, at their datasets.
+pub fn points(output: &str, datasets: &mut [Dataset]) -> Result<(), String> {
+    let mut by_name: HashMap<String, &mut Dataset> = datasets.iter_mut().map(|d| (d.name.clone(), d)).collect();
+    for line in output.lines() {
+        point(line, &mut by_name).ok_or_else(|| line.to_owned())?;
+    }
+    Ok(())
+}
+
+fn point(line: &str, datasets: &mut HashMap<String, &mut Dataset>) -> Option<()> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [full, kind, guid, written, clones] = fields[..] else {
+        return None;
+    };
+    let (dataset, name) = full.split_once(['@', '#'])?;
+    let Some(dataset) = datasets.get_mut(dataset) else {
+        return Some(());
+    };
+    if kind == "bookmark" {
+        dataset.bookmarks.insert(name.to_owned());
+        return Some(());
+    }
+    dataset.snapshots.push(Snapshot {
+        name: name.to_owned(),
+        guid: Guid(guid.parse().ok()?),
+        written: number(written)?,
+        held: false,
+        cloned: given(clones).is_some(),
+    });
+    Some(())
+}
+
+/// Notes which snapshots bear a hold of this tag.
+pub fn holds(output: &str, tag: &str, datasets: &mut [Dataset]) -> Result<(), String> {
+    let mut held = BTreeSet::new();
+    for line in output.lines() {
+        let mut fields = line.split('\t');
+        let (Some(name), Some(found)) = (fields.next(), fields.next()) else {
+            return Err(line.to_owned());
+        };
+        if found == tag {
+            held.insert(name.to_owned());
+        }
+    }
+    for dataset in datasets {
+        for snapshot in &mut dataset.snapshots {
+            snapshot.held = held.contains(&format!("{}@{}", dataset.name, snapshot.name));
+        }
+    }
+    Ok(())
+}
+
+/// Lines of `zfs diff -H -F -h`; directories and special files are left out. `root` is where the dataset is mounted.
+pub fn changes(output: &str, root: &str) -> Result<Vec<Change>, String> {
+    let mut changes = Vec::new();
+    for line in output.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let (Some(kind), Some(file), Some(path)) = (fields.first(), fields.get(1), fields.get(2)) else {
+            return Err(line.to_owned());
+        };
+        if *file != "F" {
+            continue;
+        }
+        changes.push(match (*kind, fields.get(3)) {
+            ("+", _) => Change::Added(inside(path, root)),
+            ("M", _) => Change::Changed(inside(path, root)),
+            ("-", _) => Change::Removed(inside(path, root)),
+            ("R", Some(to)) => Change::Renamed {
+                from: inside(path, root),
+                to: inside(to, root),
+            },
+            _ => return Err(line.to_owned()),
+        });
+    }
+    Ok(changes)
+}
+
+fn inside(path: &str, root: &str) -> String {
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIL: &str = "tank/mail\ton\tyes\t-\t-\t1024\t100\t3\tstandby\t-\t-\t-\t-";
+
+    #[test]
+    fn a_file_system_and_its_notes_are_read() {
+        let found = datasets(MAIL, Duration::from_secs(160)).expect("readable");
+        assert!(found[0].readonly && found[0].mounted);
+        assert_eq!((found[0].marks.epoch, found[0].marks.role), (3, Role::Standby));
+        assert_eq!((found[0].written, found[0].age), (1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn snapshots_keep_their_order_and_holds_find_them() {
+        let mut found = datasets(MAIL, Duration::ZERO).expect("readable");
+        let list = "tank/mail@cs-1-1\tsnapshot\t17\t0\t-\ntank/mail@cs-1-2\tsnapshot\t18\t512\ttank/mail-tail-a\n\
+                    tank/mail#cs-1-1\tbookmark\t17\t-\t-\n";
+        points(list, &mut found).expect("readable");
+        holds(
+            "tank/mail@cs-1-2\tcluster-store\t1700000000\n",
+            "cluster-store",
+            &mut found,
+        )
+        .expect("readable");
+        let mail = &found[0];
+        assert_eq!(mail.snapshots.iter().map(|s| s.guid.0).collect::<Vec<_>>(), [17, 18]);
+        assert!(!mail.snapshots[0].held && mail.snapshots[1].held && mail.snapshots[1].cloned);
+        assert!(mail.bookmarks.contains("cs-1-1"));
+    }
+
+    #[test]
+    fn a_line_with_a_column_too_few_is_an_error_that_shows_it() {
+        assert_eq!(datasets("tank/mail\ton", Duration::ZERO).unwrap_err(), "tank/mail\ton");
+    }
+
+    #[test]
+    fn of_a_diff_only_files_count_and_paths_begin_at_the_root() {
+        let diff =
+            "M\t/\t/var/vmail/\n+\tF\t/var/vmail/a/new/1.M2.h\nR\tF\t/var/vmail/a/new/2\t/var/vmail/a/cur/2:2,S\n";
+        let expected = [
+            Change::Added("a/new/1.M2.h".to_owned()),
+            Change::Renamed {
+                from: "a/new/2".to_owned(),
+                to: "a/cur/2:2,S".to_owned(),
+            },
+        ];
+        assert_eq!(changes(diff, "/var/vmail").expect("readable"), expected);
+    }
+}
