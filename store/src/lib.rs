@@ -10,4 +10,5 @@ pub mod core;
 pub mod link;
 pub mod metrics;
 pub mod outside;
+pub mod proxy;
 pub mod zfs;

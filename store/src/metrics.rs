@@ -94,12 +94,12 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Takes over how a node stands.
-    pub fn stands(&self, status: &Status, follows: bool) {
+    pub fn stands(&self, status: &Status) {
         self.writer.set(i64::from(status.standing == Standing::Writer));
         self.doors_open.set(i64::from(status.doors == Doors::Open));
         self.epoch.set(i64::try_from(status.epoch).unwrap_or(i64::MAX));
         self.peer_reachable.set(i64::from(status.peer.is_some()));
-        self.peer_follows.set(i64::from(follows));
+        self.peer_follows.set(i64::from(status.follows));
         self.waiting.set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
         self.unmerged.set(i64::try_from(status.unmerged).unwrap_or(i64::MAX));
         self.trouble.set(i64::from(status.trouble.is_some()));

@@ -11,7 +11,7 @@ use crate::core::{
     Action, Decision, Doors, Offer, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
 };
 use crate::link::server::Call;
-use crate::zfs::{Role, Stream};
+use crate::zfs::{Guid, Role, Stream};
 
 /// Somebody who wants this node to be something.
 struct Wish {
@@ -190,9 +190,15 @@ impl Agent {
             Decision::StepDown => "giving up the writer's role".to_owned(),
             Decision::Rest(why) => (*why).to_owned(),
         };
-        let status = Status::of(&situation, doing, self.trouble.clone(), self.waiters.len());
+        let status = Status::of(
+            &situation,
+            self.follows(),
+            doing,
+            self.trouble.clone(),
+            self.waiters.len(),
+        );
         let view = situation.view();
-        self.parts.metrics.stands(&status, self.follows());
+        self.parts.metrics.stands(&status);
         self.parts
             .view
             .send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
@@ -255,6 +261,9 @@ impl Agent {
 
     /// Answers mail that nobody will confirm.
     fn answer_waiters(&mut self) {
+        // A reply that was lost comes with the next sign of life.
+        let there = self.peer.as_ref().map_or_else(Vec::new, |peer| peer.snapshots.clone());
+        self.confirm(&there);
         let Some(pool) = &self.pool else { return };
         let writer = self.goal == Role::Writer && self.situation(pool).standing() == Standing::Writer;
         let oldest = self.waiters.iter().map(|waiter| waiter.since).min();
@@ -266,6 +275,12 @@ impl Agent {
         };
         for waiter in self.waiters.all() {
             let _ = waiter.answer.send(answer);
+        }
+    }
+
+    fn confirm(&mut self, there: &[Guid]) {
+        for waiter in self.waiters.confirmed(there) {
+            let _ = waiter.answer.send(Committed::Both);
         }
     }
 
@@ -448,9 +463,7 @@ impl Agent {
                 // Newer than what it was asked last.
                 self.parts.peer_state.send_replace(Some(view.clone()));
                 self.resume_failed = false;
-                for waiter in self.waiters.confirmed(&view.snapshots) {
-                    let _ = waiter.answer.send(Committed::Both);
-                }
+                self.confirm(&view.snapshots);
                 self.parts.metrics.sent.inc();
             }
             Outcome::Doors => {

@@ -24,6 +24,8 @@ pub struct Status {
     pub peer: Option<Standing>,
     /// Newest snapshot there.
     pub peer_newest: Option<Guid>,
+    /// True if the peer confirms what this node writes.
+    pub follows: bool,
     /// What is being done, or why nothing is.
     pub doing: String,
     /// What failed last, since something succeeded.
@@ -47,6 +49,7 @@ impl Status {
             newest: None,
             peer: None,
             peer_newest: None,
+            follows: false,
             doing: "starting".to_owned(),
             trouble: None,
             unmerged: 0,
@@ -56,7 +59,7 @@ impl Status {
     }
 
     /// Of a situation.
-    pub fn of(situation: &Situation, doing: String, trouble: Option<String>, waiting: usize) -> Status {
+    pub fn of(situation: &Situation, follows: bool, doing: String, trouble: Option<String>, waiting: usize) -> Status {
         let Pool { live, olds, tails } = situation.pool;
         let live = live.as_ref();
         Status {
@@ -67,6 +70,7 @@ impl Status {
             newest: live.and_then(|live| live.newest()).map(|newest| newest.guid),
             peer: situation.peer.map(|peer| peer.standing),
             peer_newest: situation.peer.and_then(crate::core::PeerView::newest),
+            follows,
             doing,
             trouble,
             unmerged: tails.iter().filter(|tail| !tail.marks.merged).count(),

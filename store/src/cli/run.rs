@@ -21,6 +21,7 @@ use crate::link::client::{Client, Limits};
 use crate::link::{Tls, server::Server};
 use crate::metrics::Metrics;
 use crate::outside::Machine;
+use crate::proxy::{self, Proxy};
 use crate::zfs::command::Commands;
 use crate::{control, metrics};
 
@@ -98,6 +99,19 @@ async fn daemon(config: Config) -> Result<(), String> {
         tasks.spawn(metrics::serve(bind("metrics", figures.listen).await?, metrics.clone()));
     }
     let socket = control::bind(&config.control).map_err(|error| format!("{}: {error}", config.control.display()))?;
+    if let Some(commit) = &config.commit {
+        let proxy = Proxy {
+            config: commit.clone(),
+            name: config.name.clone(),
+            committer: Arc::new(proxy::Agent {
+                commands: commands.clone(),
+                status: status_out.clone(),
+                policy: commit.peer_missing,
+            }),
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(proxy::serve(bind("commit", commit.listen).await?, Arc::new(proxy)));
+    }
     tasks.spawn(control::serve(socket, commands.clone(), status_out));
     let agent = Agent::new(Parts {
         zfs: Arc::new(Commands {

@@ -1,0 +1,326 @@
+//! One client: commands are passed to Dovecot one by one, its replies passed back; the reply to the final dot waits.
+
+use std::io;
+
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf,
+};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::Proxy;
+use super::backend::{Backend, Reply};
+use super::data::Text;
+use crate::agent::Committed;
+
+/// Longest command line, bytes (RFC 5321, 4.5.3.1.4 asks for 512; extensions add to it).
+const LINE: u64 = 4096;
+
+/// Bytes of a message passed on together.
+const PIECE: usize = 64 * 1024;
+
+const SYNTAX: &str = "501 5.5.4 Syntax error";
+const NO_BACKEND: &str = "451 4.3.0 The mail store does not answer";
+
+struct Session<'a, C> {
+    read: BufReader<ReadHalf<C>>,
+    write: BufWriter<WriteHalf<C>>,
+    proxy: &'a Proxy,
+    greeted: bool,
+    backend: Option<Backend>,
+    in_mail: bool,
+    /// Recipients that the backend has taken.
+    recipients: usize,
+}
+
+/// How a message's text ended.
+enum Taken {
+    /// It is with the backend.
+    Whole,
+    /// It is too long; the client has sent its end.
+    TooLong,
+    /// The backend is gone; the client has sent its end.
+    NoBackend,
+}
+
+/// Serves a client until it leaves.
+pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy) -> io::Result<()> {
+    let (read, write) = tokio::io::split(connection);
+    let mut session = Session {
+        read: BufReader::with_capacity(PIECE, read),
+        write: BufWriter::new(write),
+        proxy,
+        greeted: false,
+        backend: None,
+        in_mail: false,
+        recipients: 0,
+    };
+    session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
+    loop {
+        let Some(line) = session.line().await? else {
+            return Ok(());
+        };
+        if !session.command(&line).await? {
+            session.write.flush().await?;
+            return Ok(());
+        }
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
+    async fn say(&mut self, line: &str) -> io::Result<()> {
+        self.write.write_all(line.as_bytes()).await?;
+        self.write.write_all(b"\r\n").await
+    }
+
+    async fn pass(&mut self, reply: &Reply) -> io::Result<()> {
+        for line in &reply.0 {
+            self.say(line).await?;
+        }
+        Ok(())
+    }
+
+    /// The next command; `None` when the client has left. Replies go out when the client has nothing more on its way, so
+    /// that a pipelining client gets them in one piece.
+    async fn line(&mut self) -> io::Result<Option<String>> {
+        if self.read.buffer().is_empty() {
+            self.write.flush().await?;
+        }
+        let mut line = Vec::new();
+        let limit = self.proxy.config.limits.client.0;
+        let read = timeout(limit, (&mut self.read).take(LINE).read_until(b'\n', &mut line)).await;
+        let Ok(read) = read else {
+            self.say("421 4.4.2 Silent for too long").await?;
+            self.write.flush().await?;
+            return Ok(None);
+        };
+        if read? == 0 {
+            return Ok(None);
+        }
+        if !line.ends_with(b"\n") {
+            self.say("500 5.5.2 Line too long").await?;
+            self.write.flush().await?;
+            return Ok(None);
+        }
+        Ok(Some(
+            String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned(),
+        ))
+    }
+
+    /// False once the client has said goodbye.
+    async fn command(&mut self, line: &str) -> io::Result<bool> {
+        let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        match verb.as_str() {
+            "LHLO" => self.hello(line).await?,
+            "HELO" | "EHLO" => self.say("500 5.5.1 This is LMTP: say LHLO (RFC 2033)").await?,
+            "NOOP" => self.say("250 2.0.0 OK").await?,
+            "VRFY" => self.say("252 2.5.0 Try to deliver").await?,
+            "RSET" => {
+                self.reset().await;
+                self.say("250 2.0.0 OK").await?;
+            }
+            "QUIT" => {
+                self.say("221 2.0.0 Bye").await?;
+                return Ok(false);
+            }
+            "MAIL" | "RCPT" | "DATA" if !self.greeted => self.say("503 5.5.1 Say LHLO first").await?,
+            "MAIL" => self.mail(line).await?,
+            "RCPT" => self.recipient(line).await?,
+            "DATA" => self.data().await?,
+            _ => self.say("500 5.5.2 Unknown command").await?,
+        }
+        Ok(true)
+    }
+
+    async fn hello(&mut self, line: &str) -> io::Result<()> {
+        if line.split_whitespace().nth(1).is_none() {
+            return self.say(SYNTAX).await;
+        }
+        self.greeted = true;
+        self.reset().await;
+        let (name, size) = (self.proxy.name.clone(), self.proxy.config.limits.message);
+        for ability in [&name, "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"] {
+            self.say(&format!("250-{ability}")).await?;
+        }
+        self.say(&format!("250 SIZE {size}")).await
+    }
+
+    /// Forgets a message that was begun. A backend that does not follow is dropped.
+    async fn reset(&mut self) {
+        self.in_mail = false;
+        self.recipients = 0;
+        if let Some(backend) = &mut self.backend
+            && !matches!(backend.ask("RSET").await, Ok(reply) if reply.is_good())
+        {
+            self.backend = None;
+        }
+    }
+
+    async fn mail(&mut self, line: &str) -> io::Result<()> {
+        if self.in_mail {
+            return self.say("503 5.5.1 A message is begun already").await;
+        }
+        if let Err(why) = self.proxy.committer.ready() {
+            return self.say(&format!("451 4.3.2 {why}")).await;
+        }
+        let Some((line, size)) = without_size(line) else {
+            return self.say(SYNTAX).await;
+        };
+        if size > self.proxy.config.limits.message {
+            return self.say("552 5.3.4 Message too long").await;
+        }
+        if self.backend.is_none() {
+            let limits = &self.proxy.config.limits;
+            match Backend::connect(&self.proxy.config.backend, limits.backend.0).await {
+                Ok(backend) => self.backend = Some(backend),
+                Err(error) => warn!("{}: {error}", self.proxy.config.backend.display()),
+            }
+        }
+        let reply = self.ask(&line).await;
+        self.in_mail = reply.as_ref().is_some_and(Reply::is_good);
+        self.answer(reply).await
+    }
+
+    async fn recipient(&mut self, line: &str) -> io::Result<()> {
+        if !self.in_mail {
+            return self.say("503 5.5.1 Say MAIL first").await;
+        }
+        if self.recipients >= self.proxy.config.limits.recipients {
+            return self.say("452 4.5.3 Too many recipients").await;
+        }
+        let reply = self.ask(line).await;
+        self.recipients += usize::from(reply.as_ref().is_some_and(Reply::is_good));
+        self.answer(reply).await
+    }
+
+    /// Asks the backend; `None` if it is gone.
+    async fn ask(&mut self, line: &str) -> Option<Reply> {
+        match self.backend.as_mut()?.ask(line).await {
+            Ok(reply) => Some(reply),
+            Err(error) => {
+                warn!("the backend broke off: {error}");
+                self.backend = None;
+                None
+            }
+        }
+    }
+
+    async fn answer(&mut self, reply: Option<Reply>) -> io::Result<()> {
+        match reply {
+            Some(reply) => self.pass(&reply).await,
+            None => self.say(NO_BACKEND).await,
+        }
+    }
+
+    async fn data(&mut self) -> io::Result<()> {
+        if self.recipients == 0 {
+            return self.say("503 5.5.1 No recipient has been taken").await;
+        }
+        let reply = self.ask("DATA").await;
+        if reply.as_ref().map(Reply::class) != Some(3) {
+            return self.answer(reply).await;
+        }
+        self.answer(reply).await?;
+        self.write.flush().await?;
+        let recipients = std::mem::take(&mut self.recipients);
+        self.in_mail = false;
+        let replies = match self.text().await? {
+            Taken::Whole => self.delivered(recipients).await,
+            Taken::TooLong => vec![Reply(vec!["552 5.3.4 Message too long".to_owned()]); recipients],
+            Taken::NoBackend => vec![Reply(vec![NO_BACKEND.to_owned()]); recipients],
+        };
+        for reply in self.committed(replies).await {
+            self.pass(&reply).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes the text on. A client that leaves before its end is an error, and the backend, which never sees an end, drops
+    /// what it has.
+    async fn text(&mut self) -> io::Result<Taken> {
+        let (mut text, mut out, mut length) = (Text::default(), Vec::with_capacity(PIECE), 0);
+        let limits = &self.proxy.config.limits;
+        let mut taken = Taken::Whole;
+        loop {
+            let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "silent in the middle of a message");
+            let bytes = timeout(limits.client.0, self.read.fill_buf()).await.map_err(silent)??;
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let end = text.take(bytes, &mut out);
+            let used = end.unwrap_or(bytes.len());
+            self.read.consume(used);
+            length += out.len();
+            if length > limits.message && matches!(taken, Taken::Whole) {
+                taken = Taken::TooLong;
+                self.backend = None;
+            }
+            if let Some(backend) = &mut self.backend {
+                if end.is_some() {
+                    out.extend_from_slice(b".\r\n");
+                }
+                if let Err(error) = backend.send(&out).await {
+                    warn!("the backend broke off in the middle of a message: {error}");
+                    taken = Taken::NoBackend;
+                    self.backend = None;
+                }
+            }
+            out.clear();
+            if end.is_some() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// One reply of the backend for each recipient (RFC 2033, 4.2). Of those that it owes when it breaks off nobody knows
+    /// whether they were delivered: 4xx, and the mail comes again.
+    async fn delivered(&mut self, recipients: usize) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        while let Some(backend) = &mut self.backend
+            && replies.len() < recipients
+        {
+            match backend.reply().await {
+                Ok(reply) => replies.push(reply),
+                Err(error) => {
+                    warn!("the backend broke off after the end of a message: {error}");
+                    self.backend = None;
+                }
+            }
+        }
+        replies.resize(recipients, Reply(vec![NO_BACKEND.to_owned()]));
+        replies
+    }
+
+    /// Waits for the other node, if the backend has taken the message for anybody.
+    async fn committed(&self, replies: Vec<Reply>) -> Vec<Reply> {
+        if !replies.iter().any(Reply::is_good) {
+            return replies;
+        }
+        let metrics = &self.proxy.metrics;
+        match self.proxy.committer.commit().await {
+            Committed::Both => metrics.confirmed.inc(),
+            Committed::Alone => metrics.alone.inc(),
+            Committed::Deferred => {
+                metrics.deferred.inc();
+                info!("a message is put off: the other node has not confirmed it");
+                let later = Reply(vec!["451 4.3.0 Not confirmed by the other node yet".to_owned()]);
+                let put_off = |reply: Reply| if reply.is_good() { later.clone() } else { reply };
+                return replies.into_iter().map(put_off).collect();
+            }
+        };
+        replies
+    }
+}
+
+/// A MAIL command without its SIZE parameter, which Dovecot need not know, and the size; `None` if it is no number.
+fn without_size(line: &str) -> Option<(String, usize)> {
+    let mut size = 0;
+    let mut kept = Vec::new();
+    for word in line.split(' ') {
+        match word.get(..5) {
+            Some(name) if name.eq_ignore_ascii_case("SIZE=") => size = word[5..].parse().ok()?,
+            _ => kept.push(word),
+        }
+    }
+    Some((kept.join(" "), size))
+}

@@ -1,0 +1,380 @@
+//! Sessions over real sockets, with a backend that plays Dovecot.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+
+use super::*;
+use crate::config::{CommitLimits, Span};
+
+/// What the backend does with the text of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Takes it; recipients whose name begins with `full` are refused then.
+    Takes,
+    /// Hangs up after the final dot.
+    HangsUp,
+}
+
+/// Messages that the backend has got whole.
+type Got = Arc<Mutex<Vec<String>>>;
+
+async fn dovecot(stream: UnixStream, manner: Manner, got: Got) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    write.write_all(b"220 dovecot\r\n").await?;
+    let mut recipients = Vec::new();
+    while let Some(line) = lines.next_line().await? {
+        let reply = match line.get(..4) {
+            Some("LHLO") => "250-dovecot\r\n250 8BITMIME\r\n",
+            Some("RCPT") if line.contains("unknown") => "550 5.1.1 Unknown\r\n",
+            Some("RCPT") => {
+                recipients.push(line);
+                "250 2.1.5 OK\r\n"
+            }
+            Some("DATA") => {
+                write.write_all(b"354 OK\r\n").await?;
+                let mut text = String::new();
+                loop {
+                    let Some(line) = lines.next_line().await? else {
+                        return Ok(());
+                    };
+                    if line == "." {
+                        break;
+                    }
+                    text += &line;
+                }
+                got.lock().expect("got").push(text);
+                if manner == Manner::HangsUp {
+                    return Ok(());
+                }
+                for recipient in recipients.drain(..) {
+                    let full = recipient.contains("full");
+                    write
+                        .write_all(if full {
+                            b"452 4.2.2 Full\r\n"
+                        } else {
+                            b"250 2.0.0 Saved\r\n"
+                        })
+                        .await?;
+                }
+                continue;
+            }
+            _ => "250 2.0.0 OK\r\n",
+        };
+        write.write_all(reply.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Confirms when it is told to, many at once.
+struct Confirms {
+    ready: Result<(), &'static str>,
+    outcome: Committed,
+    go: watch::Receiver<bool>,
+    waiting: AtomicUsize,
+}
+
+#[async_trait]
+impl Committer for Confirms {
+    fn ready(&self) -> Result<(), &'static str> {
+        self.ready
+    }
+
+    async fn commit(&self) -> Committed {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut go = self.go.clone();
+        let told = go.wait_for(|go| *go).await;
+        assert!(told.is_ok(), "the test has ended");
+        self.outcome
+    }
+}
+
+struct Stage {
+    _folder: tempfile::TempDir,
+    address: std::net::SocketAddr,
+    got: Got,
+    go: watch::Sender<bool>,
+    confirms: Arc<Confirms>,
+    metrics: Arc<Metrics>,
+    _tasks: JoinSet<()>,
+}
+
+impl Stage {
+    async fn new(manner: Manner, outcome: Committed, go: bool) -> Stage {
+        Stage::with(manner, outcome, go, Ok(())).await
+    }
+
+    async fn with(manner: Manner, outcome: Committed, go: bool, ready: Result<(), &'static str>) -> Stage {
+        let folder = tempfile::tempdir().expect("a folder");
+        let backend: PathBuf = folder.path().join("lmtp");
+        let socket = UnixListener::bind(&backend).expect("a socket");
+        let got = Got::default();
+        let mut tasks = JoinSet::new();
+        let kept = got.clone();
+        tasks.spawn(async move {
+            while let Ok((stream, _)) = socket.accept().await {
+                tokio::spawn(dovecot(stream, manner, kept.clone()));
+            }
+        });
+        let (go, going) = watch::channel(go);
+        let confirms = Arc::new(Confirms {
+            ready,
+            outcome,
+            go: going,
+            waiting: AtomicUsize::new(0),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let limit = Span(Duration::from_secs(10));
+        let metrics = Arc::new(Metrics::default());
+        let proxy = Proxy {
+            config: CommitConfig {
+                listen: address,
+                backend,
+                peer_missing: Policy::Defer,
+                limits: CommitLimits {
+                    message: 1000,
+                    recipients: 3,
+                    connections: 150,
+                    client: limit,
+                    backend: limit,
+                    confirm: limit,
+                },
+            },
+            name: "mail1".to_owned(),
+            committer: confirms.clone(),
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(serve(listener, Arc::new(proxy)));
+        Stage {
+            _folder: folder,
+            address,
+            got,
+            go,
+            confirms,
+            metrics,
+            _tasks: tasks,
+        }
+    }
+
+    async fn client(&self) -> Client {
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        let mut client = Client(BufReader::new(stream));
+        assert!(client.reply().await.starts_with("220 "));
+        client.ask("LHLO gw").await;
+        client
+    }
+
+    fn got(&self) -> usize {
+        self.got.lock().expect("got").len()
+    }
+
+    /// Until so many wait for a confirmation.
+    async fn until_waiting(&self, count: usize) {
+        let wait = async {
+            while self.confirms.waiting.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("they come to wait");
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.expect("sent");
+    }
+
+    /// The last line of the next reply; empty if the other side has hung up.
+    async fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            let read = tokio::time::timeout(Duration::from_secs(20), self.0.read_line(&mut line)).await;
+            read.expect("an answer in time").expect("readable");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    async fn ask(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\r\n")).await;
+        self.reply().await
+    }
+
+    async fn begin(&mut self, recipients: &[&str]) {
+        assert!(self.ask("MAIL FROM:<a@b> SIZE=10").await.starts_with("250"));
+        for recipient in recipients {
+            self.ask(&format!("RCPT TO:<{recipient}@b>")).await;
+        }
+        assert!(self.ask("DATA").await.starts_with("354"));
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_the_final_dot_waits_for_the_confirmation() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, false).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna"]).await;
+    client.send("hello\r\n.\r\n").await;
+    stage.until_waiting(1).await;
+    assert_eq!(stage.got(), 1, "the backend has it already");
+    assert!(client.0.buffer().is_empty());
+    stage.go.send_replace(true);
+    assert!(client.reply().await.starts_with("250"));
+    assert_eq!(stage.metrics.confirmed.get(), 1);
+}
+
+#[tokio::test]
+async fn pipelined_recipients_get_one_answer_each_in_their_order() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    client
+        .send("MAIL FROM:<a@b>\r\nRCPT TO:<anna@b>\r\nRCPT TO:<unknown@b>\r\nRCPT TO:<full@b>\r\nDATA\r\n")
+        .await;
+    let expected = ["250", "250", "550", "250", "354"];
+    for code in expected {
+        assert!(client.reply().await.starts_with(code));
+    }
+    client.send("hello\r\n.\r\nQUIT\r\n").await;
+    for code in ["250", "452", "221"] {
+        assert!(
+            client.reply().await.starts_with(code),
+            "one for each recipient that was taken"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_got_needs_no_confirmation() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, false).await;
+    let mut client = stage.client().await;
+    client.begin(&["full"]).await;
+    assert!(client.ask("hello\r\n.").await.starts_with("452"));
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_confirmed_is_put_off_and_counted() {
+    let stage = Stage::new(Manner::Takes, Committed::Deferred, true).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna", "full"]).await;
+    client.send("hello\r\n.\r\n").await;
+    assert!(client.reply().await.starts_with("451 4.3.0"));
+    assert!(client.reply().await.starts_with("452"));
+    assert_eq!(stage.metrics.deferred.get(), 1);
+}
+
+#[tokio::test]
+async fn with_accept_a_message_that_only_this_node_has_is_acknowledged_and_counted() {
+    let stage = Stage::new(Manner::Takes, Committed::Alone, true).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna"]).await;
+    assert!(client.ask("hello\r\n.").await.starts_with("250"));
+    assert_eq!(stage.metrics.alone.get(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_confirm_turns_mail_away_before_the_backend_sees_it() {
+    let stage = Stage::with(Manner::Takes, Committed::Both, true, Err("this node takes no mail now")).await;
+    let mut client = stage.client().await;
+    assert_eq!(
+        client.ask("MAIL FROM:<a@b>").await,
+        "451 4.3.2 this node takes no mail now"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_up_after_the_dot_leaves_nothing_acknowledged() {
+    let stage = Stage::new(Manner::HangsUp, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna", "ben"]).await;
+    client.send("hello\r\n.\r\n").await;
+    assert!(client.reply().await.starts_with("451"));
+    assert!(client.reply().await.starts_with("451"));
+    client.begin(&["anna"]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_dot_has_delivered_nothing() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna"]).await;
+    client.send("half a mess").await;
+    drop(client);
+    let mut other = stage.client().await;
+    other.begin(&["anna"]).await;
+    assert!(other.ask("whole\r\n.").await.starts_with("250"));
+    assert_eq!(*stage.got.lock().expect("got"), ["whole"]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_after_the_dot_has_delivered() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, false).await;
+    let mut client = stage.client().await;
+    client.begin(&["anna"]).await;
+    client.send("hello\r\n.\r\n").await;
+    stage.until_waiting(1).await;
+    drop(client);
+    stage.go.send_replace(true);
+    assert_eq!(stage.got(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_messages_wait_together() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, false).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = stage.client().await;
+        client.begin(&["anna"]).await;
+        client.send("hello\r\n.\r\n").await;
+        clients.push(client);
+    }
+    stage.until_waiting(100).await;
+    stage.go.send_replace(true);
+    for mut client in clients {
+        assert!(client.reply().await.starts_with("250"));
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_refused_for_good_and_the_session_goes_on() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    assert!(client.ask("MAIL FROM:<a@b> SIZE=1001").await.starts_with("552"));
+    client.begin(&["anna"]).await;
+    client.send(&"x".repeat(1001)).await;
+    assert!(client.ask("\r\n.").await.starts_with("552"));
+    assert_eq!(stage.got(), 0);
+    client.begin(&["anna"]).await;
+    assert!(client.ask("short\r\n.").await.starts_with("250"));
+}
+
+#[tokio::test]
+async fn more_recipients_than_allowed_are_told_to_come_later() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    client.ask("MAIL FROM:<a@b>").await;
+    for _ in 0..3 {
+        assert!(client.ask("RCPT TO:<anna@b>").await.starts_with("250"));
+    }
+    assert!(client.ask("RCPT TO:<anna@b>").await.starts_with("452 4.5.3"));
+}
+
+#[tokio::test]
+async fn commands_out_of_order_are_refused() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    for line in ["RCPT TO:<a@b>", "DATA"] {
+        assert!(client.ask(line).await.starts_with("503"), "{line}");
+    }
+    assert!(client.ask("EHLO gw").await.starts_with("500"));
+}
