@@ -277,7 +277,7 @@ impl Default for MailConfig {
             active: seconds(3600),
             lift: 1000,
             limit: seconds(300),
-            tail_mountpoint: PathBuf::from("/run/cluster-store/tail"),
+            tail_mountpoint: PathBuf::from("/var/lib/cluster-store/tail"),
         }
     }
 }

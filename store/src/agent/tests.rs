@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ const MAIL: &str = "tank/mail";
 struct FakeOutside {
     pool: Arc<FakePool>,
     open: Mutex<bool>,
+    stuck: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -33,6 +35,9 @@ impl Outside for FakeOutside {
     }
 
     async fn close_doors(&self) -> Result<(), OutsideError> {
+        if self.stuck.load(Ordering::SeqCst) {
+            return Err(OutsideError("the doors are stuck".to_owned()));
+        }
         *self.open.lock().expect("doors") = false;
         Ok(())
     }
@@ -63,6 +68,7 @@ struct Node {
     pool: Arc<FakePool>,
     address: SocketAddr,
     boots: u32,
+    stuck: Arc<AtomicBool>,
     tasks: JoinSet<()>,
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
@@ -90,6 +96,7 @@ impl Duo {
                 pool: Arc::new(FakePool::new(seed)),
                 address: free_port().await,
                 boots: 0,
+                stuck: Arc::default(),
                 tasks: JoinSet::new(),
                 commands: mpsc::channel(1).0,
                 status: watch::channel(Status::unknown()).1,
@@ -140,6 +147,7 @@ impl Duo {
         let outside = FakeOutside {
             pool: node.pool.clone(),
             open: Mutex::new(false),
+            stuck: node.stuck.clone(),
         };
         node.tasks.spawn(server.run(listener));
         node.tasks.spawn(client.clone().watch_peer(short, peer_state.clone()));
@@ -398,4 +406,21 @@ async fn a_reseed_keeps_what_was_there_and_takes_a_new_copy() {
     assert_eq!(duo.nodes[1].status.borrow().kept.len(), 1);
     let why = duo.ask(0, Command::Reseed).await.unwrap_err();
     assert!(why.contains("only a standby"), "{why}");
+}
+
+#[tokio::test]
+async fn doors_that_do_not_close_do_not_keep_the_store_writable() {
+    let mut duo = Duo::in_step(Policy::Accept).await;
+    duo.nodes[0].stuck.store(true, Ordering::SeqCst);
+    let (answer, answered) = oneshot::channel();
+    let sent = duo.nodes[0].commands.send(Command::Demote(answer)).await;
+    assert!(sent.is_ok(), "the agent runs");
+    duo.until(0, "the trouble is told", |s| {
+        s.trouble.as_ref().is_some_and(|t| t.contains("stuck"))
+    })
+    .await;
+    let pool = duo.nodes[0].pool.clone();
+    duo.until(0, "it is not writable", |_| !pool.is_writable(MAIL)).await;
+    duo.nodes[0].stuck.store(false, Ordering::SeqCst);
+    answered.await.expect("an answer").expect("demoted");
 }

@@ -115,6 +115,8 @@ async fn daemon(config: Config) -> Result<(), String> {
     tasks.spawn(control::serve(socket, commands.clone(), status_out));
     let agent = Agent::new(Parts {
         zfs: Arc::new(Commands {
+            zfs: "zfs".into(),
+            zpool: "zpool".into(),
             limit: config.replication.command_limit.0,
             stream_limit: config.replication.stream_limit.0,
         }),

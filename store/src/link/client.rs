@@ -198,7 +198,7 @@ impl Peer for Client {
         match ended {
             Ended::Whole(sent, reply) => {
                 *slot = Some(connection);
-                sent.map_err(|error| PeerError::Lost(format!("the stream could not be read: {error}")))?;
+                sent.map_err(|error| PeerError::Source(error.to_string()))?;
                 understood(reply)
             }
             // The pump was stopped, perhaps in the middle of a frame: this connection is of no more use.

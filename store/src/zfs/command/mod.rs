@@ -1,17 +1,20 @@
 //! ZFS by its commands. Each runs with a time limit and in a fixed locale; what it says on standard error is in the error.
 
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
-use std::io;
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
+use self::stream::{Checked, finish};
 use super::{
     Change, Dataset, Mark, NewProperties, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse, property,
 };
@@ -19,6 +22,10 @@ use super::{
 /// Runs `zfs` and `zpool`.
 #[derive(Debug, Clone)]
 pub struct Commands {
+    /// The program `zfs`.
+    pub zfs: PathBuf,
+    /// The program `zpool`.
+    pub zpool: PathBuf,
     /// Limit of every command but those that move a stream.
     pub limit: Duration,
     /// Limit of one receive, whatever it carries.
@@ -34,7 +41,7 @@ fn text(command: &Command) -> String {
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-fn build<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Command {
+fn build<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Command {
     let mut command = Command::new(program);
     command
         .args(args)
@@ -64,7 +71,7 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String, Zfs
 
 impl Commands {
     async fn zfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, ZfsError> {
-        output(build("zfs", args), self.limit).await
+        output(build(&self.zfs, args), self.limit).await
     }
 
     /// A command after which it is fine if what it should make (or remove) is there (or gone) already.
@@ -162,7 +169,7 @@ impl Zfs for Commands {
 
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError> {
         let pool = dataset.split('/').next().unwrap_or(dataset);
-        output(build("zpool", &["sync", pool]), self.limit).await.map(drop)
+        output(build(&self.zpool, &["sync", pool]), self.limit).await.map(drop)
     }
 
     async fn written(&self, dataset: &str) -> Result<u64, ZfsError> {
@@ -280,7 +287,7 @@ impl Zfs for Commands {
 
     async fn send(&self, what: &Sending) -> Result<Stream, ZfsError> {
         let mut command = match what {
-            Sending::Resume { token } => build("zfs", &["send", "-t", token]),
+            Sending::Resume { token } => build(&self.zfs, &["send", "-t", token]),
             Sending::Snapshot {
                 dataset,
                 from,
@@ -288,7 +295,7 @@ impl Zfs for Commands {
             } => {
                 let to = format!("{dataset}@{snapshot}");
                 match from {
-                    Since::Nothing => build("zfs", &["send", "-L", "-e", "-c", &to]),
+                    Since::Nothing => build(&self.zfs, &["send", "-L", "-e", "-c", &to]),
                     Since::Snapshot(base) => build(
                         "zfs",
                         &["send", "-L", "-e", "-c", "-i", &format!("{dataset}@{base}"), &to],
@@ -329,7 +336,7 @@ impl Zfs for Commands {
             args.extend(options(properties));
         }
         args.push(dataset.to_owned());
-        let mut command = build("zfs", &args);
+        let mut command = build(&self.zfs, &args);
         let shown = text(&command);
         let mut child = command
             .stdin(Stdio::piped())
@@ -373,105 +380,5 @@ impl Zfs for Commands {
             .await?;
         let got = self.zfs(&["diff", "-H", "-F", "-h", from, to]).await?;
         parse::changes(&got, mountpoint.trim()).map_err(unreadable("zfs diff"))
-    }
-}
-
-async fn finish(child: &mut Child, command: &str) -> Result<(), ZfsError> {
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        // An unreadable error output only makes the error shorter.
-        let _ = stderr.take(STDERR_KEPT).read_to_end(&mut said).await;
-    }
-    let status = child.wait().await.map_err(|source| ZfsError::NotRun {
-        command: command.to_owned(),
-        source,
-    })?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(ZfsError::Failed {
-        command: command.to_owned(),
-        status: status.to_string(),
-        stderr: String::from_utf8_lossy(&said).trim().to_owned(),
-    })
-}
-
-type End = Pin<Box<dyn Future<Output = Result<(), ZfsError>> + Send>>;
-
-/// A command's standard output whose end is good only if the command ended well, so that a `zfs send` that failed in the
-/// middle is never taken for a whole stream.
-struct Checked {
-    stdout: Option<tokio::process::ChildStdout>,
-    end: Option<End>,
-    child: Option<Child>,
-    command: String,
-}
-
-impl AsyncRead for Checked {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if let Some(stdout) = &mut self.stdout {
-            std::task::ready!(Pin::new(stdout).poll_read(cx, buf))?;
-            if buf.filled().len() > before || buf.remaining() == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            self.stdout = None;
-            let command = self.command.clone();
-            self.end = self
-                .child
-                .take()
-                .map(|mut child| -> End { Box::pin(async move { finish(&mut child, &command).await }) });
-        }
-        if let Some(end) = &mut self.end {
-            let ended = std::task::ready!(end.as_mut().poll(cx));
-            self.end = None;
-            return Poll::Ready(ended.map_err(io::Error::other));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sh(script: &str) -> Command {
-        build("sh", &["-c", script])
-    }
-
-    #[tokio::test]
-    async fn an_error_carries_command_status_and_standard_error() {
-        let error = output(sh("echo no such pool >&2; exit 3"), Duration::from_secs(10))
-            .await
-            .unwrap_err();
-        let said = error.to_string();
-        assert!(
-            said.contains("sh -c") && said.contains("exit status: 3") && said.contains("no such pool"),
-            "{said}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_command_that_hangs_is_killed_at_its_limit() {
-        let error = output(sh("sleep 600"), Duration::from_millis(50)).await.unwrap_err();
-        assert!(matches!(error, ZfsError::TooLong { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_send_that_fails_in_the_middle_is_no_whole_stream() {
-        let mut child = sh("printf half; exit 1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a shell");
-        let mut stream = Checked {
-            stdout: child.stdout.take(),
-            end: None,
-            child: Some(child),
-            command: "zfs send".to_owned(),
-        };
-        let mut got = Vec::new();
-        assert!(stream.read_to_end(&mut got).await.is_err());
-        assert_eq!(got, b"half");
     }
 }

@@ -1,22 +1,21 @@
 //! Two nodes, a gateway that keeps mail until it is acknowledged, and an engine that calls `promote` and `demote` as it
 //! should. Everything is in memory; machines crash at any step of any command; defects can be planted.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
+mod checks;
+mod ends;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::io::{AsyncRead, ReadBuf};
-
+use self::ends::{SimOutside, SimPeer};
 use super::{
-    Action, Decision, Doors, Layout, Offer, PeerView, Pool, Refusal, Situation, Standing, Target, Waiters, decide,
-    may_promote,
+    Action, Decision, Doors, Layout, PeerView, Pool, Situation, Standing, Target, Waiters, decide, may_promote,
 };
-use crate::act::{Hands, MergeJob, Outcome, Outside, OutsideError, Peer, PeerError};
+use crate::act::{ActError, Hands, Outcome, Outside, Peer};
 use crate::zfs::fake::FakePool;
-use crate::zfs::{Change, Guid, Role, Stream, Zfs};
+use crate::zfs::{Role, Zfs};
 
 pub const MAIL: &str = "tank/mail";
 
@@ -68,137 +67,8 @@ pub struct World {
     pub layout: Layout,
     pub replicated: bool,
     pub trace: Vec<String>,
-}
-
-/// The first bytes of a stream, then an error.
-struct Cut(Vec<u8>);
-
-impl AsyncRead for Cut {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        if self.0.is_empty() {
-            return Poll::Ready(Err(std::io::Error::other("the link was cut")));
-        }
-        let fits = buf.remaining().min(self.0.len());
-        buf.put_slice(&self.0.drain(..fits).collect::<Vec<_>>());
-        Poll::Ready(Ok(()))
-    }
-}
-
-async fn cut(mut stream: Stream) -> Stream {
-    use tokio::io::AsyncReadExt;
-    let mut head = vec![0; 40];
-    let read = stream.read(&mut head).await.expect("a stream in memory");
-    head.truncate(read);
-    Box::new(Cut(head))
-}
-
-struct SimOutside<'a>(&'a Node);
-
-#[async_trait]
-impl Outside for SimOutside<'_> {
-    async fn open_doors(&self) -> Result<(), OutsideError> {
-        *self.0.doors.lock().expect("doors") = Doors::Open;
-        Ok(())
-    }
-
-    async fn close_doors(&self) -> Result<(), OutsideError> {
-        *self.0.doors.lock().expect("doors") = Doors::Closed;
-        Ok(())
-    }
-
-    async fn lift_uids(&self) -> Result<(), OutsideError> {
-        Ok(())
-    }
-
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {
-        let tail = self.0.pool.files(&job.tail);
-        for change in &job.tail_changes {
-            let Change::Added(path) = change else { continue };
-            let id = &tail[path];
-            let is_live = self.0.pool.files(&job.live).values().any(|live| live == id);
-            if !is_live && !self.0.pool.write(&job.live, path, Some(id)) {
-                return Err(OutsideError("the live store cannot be written".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    fn tail_mountpoint(&self) -> String {
-        "/run/tail".to_owned()
-    }
-}
-
-struct SimPeer<'a> {
-    world: &'a World,
-    other: usize,
-}
-
-impl SimPeer<'_> {
-    async fn serve(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError> {
-        let node = &self.world.nodes[self.other];
-        let pool = self
-            .world
-            .look(self.other)
-            .await
-            .ok_or_else(|| PeerError::Lost("off".to_owned()))?;
-        let situation = self.world.situation(self.other, &pool, None);
-        let nobody = SimPeer {
-            world: self.world,
-            other: 1 - self.other,
-        };
-        let boot = node.boot.clone();
-        let hands = self
-            .world
-            .hands(node, &SimOutside(node), &nobody, &boot)
-            .serve(&situation, &offer, stream)
-            .await;
-        if let Err(refusal) = hands {
-            let forced = self.world.defect == Defect::ForcedReceive && offer.target == Target::Live;
-            return Err(match refusal {
-                Refusal::Zfs(why) if node.pool.is_down() => PeerError::Lost(why),
-                Refusal::WrongBase if forced => PeerError::Lost("forced".to_owned()),
-                refusal => PeerError::Refused(refusal),
-            });
-        }
-        self.view().await
-    }
-
-    async fn view(&self) -> Result<PeerView, PeerError> {
-        let pool = self
-            .world
-            .look(self.other)
-            .await
-            .ok_or_else(|| PeerError::Lost("off".to_owned()))?;
-        Ok(self.world.situation(self.other, &pool, None).view())
-    }
-}
-
-#[async_trait]
-impl Peer for SimPeer<'_> {
-    async fn offer(&self, offer: Offer, mut stream: Stream) -> Result<PeerView, PeerError> {
-        if !self.world.link {
-            return Err(PeerError::Lost("no link".to_owned()));
-        }
-        if self.world.cut_next {
-            stream = cut(stream).await;
-        }
-        let reply = self.serve(offer, stream).await?;
-        if self.world.lose_reply {
-            return Err(PeerError::Lost("the reply did not come".to_owned()));
-        }
-        Ok(reply)
-    }
-
-    async fn abort(&self, target: Target, snapshot: Guid) -> Result<PeerView, PeerError> {
-        let node = &self.world.nodes[self.other];
-        let boot = node.boot.clone();
-        let hands = SimOutside(node);
-        self.world
-            .hands(node, &hands, self, &boot)
-            .serve_abort(target, snapshot)
-            .await?;
-        self.view().await
-    }
+    /// Names of the actions that were carried out.
+    pub done: BTreeSet<String>,
 }
 
 impl World {
@@ -230,6 +100,7 @@ impl World {
             },
             replicated: false,
             trace: Vec::new(),
+            done: BTreeSet::new(),
         }
     }
 
@@ -409,6 +280,9 @@ impl World {
         self.trace.push(format!("{index} {action:?}: {shown}"));
         match done {
             Ok(outcome) => {
+                let name = format!("{action:?}");
+                let end = name.find([' ', '(']).unwrap_or(name.len());
+                self.done.insert(name[..end].to_owned());
                 if self.defect == Defect::None && !matches!(action, Action::Snapshot) {
                     self.twice_is_once(index, action, pool).await;
                 }
@@ -417,7 +291,7 @@ impl World {
                 }
                 self.after(index, action, outcome);
             }
-            Err(error) => self.failed(index, action, &error.to_string()),
+            Err(error) => self.failed(index, action, &error),
         }
     }
 
@@ -450,155 +324,14 @@ impl World {
         }
     }
 
-    fn failed(&mut self, index: usize, action: &Action, error: &str) {
+    fn failed(&mut self, index: usize, action: &Action, error: &ActError) {
         let node = &mut self.nodes[index];
-        match action {
-            Action::Snapshot => node.waiters.not_taken(),
-            Action::Resume { .. } | Action::Send { .. } => node.resume_failed = true,
-            _ => {}
+        node.resume_failed |= error.spoils_resume(action);
+        if *action == Action::Snapshot {
+            node.waiters.not_taken();
         }
-        if error.contains("modified since most recent") {
+        if error.to_string().contains("modified since most recent") {
             self.nodes[1 - index].modified = true;
         }
-    }
-
-    /// Each action once more, from the same sight: it must change nothing.
-    async fn twice_is_once(&self, index: usize, action: &Action, pool: &Pool) {
-        let node = &self.nodes[index];
-        if node.pool.is_down() {
-            return;
-        }
-        let again = Node {
-            pool: node.pool.copy(),
-            goal: node.goal,
-            doors: Mutex::new(Doors::Unknown),
-            boot: node.boot.clone(),
-            starts: node.starts,
-            resume_failed: false,
-            modified: false,
-            waiters: Waiters::default(),
-        };
-        again.pool.fuse(None);
-        let before = again.pool.state();
-        let boot = again.boot.clone();
-        let outside = SimOutside(&again);
-        let peer = SimPeer {
-            world: self,
-            other: 1 - index,
-        };
-        let other_before = self.nodes[1 - index].pool.state();
-        let remote = matches!(
-            action,
-            Action::AskAbort { .. } | Action::Send { .. } | Action::Resume { .. }
-        );
-        if remote && (self.cut_next || self.lose_reply) {
-            return;
-        }
-        let _ = self.hands(&again, &outside, &peer, &boot).perform(action, pool).await;
-        assert_eq!(before, again.pool.state(), "{action:?} twice is not once");
-        if remote && !self.nodes[1 - index].pool.is_down() {
-            assert_eq!(
-                other_before,
-                self.nodes[1 - index].pool.state(),
-                "{action:?} twice is not once there"
-            );
-        }
-    }
-
-    /// What the daemon keeps in mind is what it would see if it looked.
-    async fn incremental_view_is_true(&self, index: usize, action: &Action, outcome: &Outcome, pool: &Pool) {
-        let mut kept = pool.clone();
-        if kept.after(action, outcome) && !self.nodes[index].pool.is_down() {
-            let copy = self.nodes[index].pool.copy();
-            copy.fuse(None);
-            let found = Pool::new(&self.layout, copy.look(MAIL).await.expect("a copy is up"));
-            assert_eq!(kept, found, "after {action:?} the view kept in mind is wrong");
-        }
-    }
-
-    /// The gateway offers a message to the node whose doors are open.
-    pub fn deliver(&mut self, id: u32) {
-        self.acknowledged.entry(id).or_insert(false);
-        let open = |node: &&mut Node| {
-            *node.doors.lock().expect("doors") == Doors::Open
-                && node.pool.is_writable(MAIL)
-                && node.goal == Role::Writer
-        };
-        let Some(node) = self.nodes.iter_mut().find(open) else {
-            return;
-        };
-        // Dovecot knows mail that it has by the gateway's queue id.
-        let known = node.pool.files(MAIL).values().any(|known| *known == id.to_string());
-        if !known {
-            let path = format!("user{}/new/{id}.{}", id % 3, node.boot);
-            assert!(
-                node.pool.write(MAIL, &path, Some(&id.to_string())),
-                "an open node takes mail"
-            );
-        }
-        node.waiters.push(id);
-        let alone = !self.link || self.nodes.iter().any(|node| node.pool.is_down());
-        if alone && self.policy == Policy::Accept {
-            self.acknowledged.insert(id, true);
-        }
-        self.trace.push(format!("delivered {id}"));
-    }
-
-    /// The machine loses its power.
-    pub fn crash(&mut self, index: usize) {
-        self.trace.push(format!("{index} crashes"));
-        self.nodes[index].pool.crash();
-        *self.nodes[index].doors.lock().expect("doors") = Doors::Unknown;
-        self.nodes[index].waiters.all();
-    }
-
-    /// The machine starts again, if it was off.
-    pub fn start(&mut self, index: usize) {
-        if !self.nodes[index].pool.is_down() {
-            return;
-        }
-        self.trace.push(format!("{index} starts"));
-        let node = &mut self.nodes[index];
-        node.pool.start();
-        node.starts += 1;
-        node.boot = node.starts.to_string();
-        node.goal = Role::Standby;
-        node.resume_failed = false;
-        node.modified = false;
-    }
-
-    /// The engine looks: without a writer it promotes a node, once the other is surely none.
-    pub async fn engine(&mut self) {
-        let is_writer = |node: &Node| !node.pool.is_down() && node.goal == Role::Writer;
-        if self.nodes.iter().any(is_writer) {
-            return;
-        }
-        let hasty = self.defect == Defect::HastyEngine;
-        let preferred = self.writer.map_or(0, |writer| 1 - writer);
-        for index in [preferred, 1 - preferred] {
-            let other = &self.nodes[1 - index].pool;
-            let fenced = hasty || other.is_down() || !other.is_writable(MAIL);
-            if self.nodes[index].pool.is_down() || !fenced {
-                continue;
-            }
-            let peer = self.peer_of(index).await;
-            let Some(pool) = self.look(index).await else { continue };
-            if may_promote(&self.situation(index, &pool, peer.as_ref())).is_ok() {
-                self.trace.push(format!("engine promotes {index}"));
-                self.nodes[index].goal = Role::Writer;
-                self.writer = Some(index);
-                return;
-            }
-        }
-    }
-
-    /// The engine demotes the writer.
-    pub fn demote(&mut self) {
-        for node in &mut self.nodes {
-            node.goal = Role::Standby;
-            // 4xx or a lost connection: the gateway keeps what was not answered.
-            node.waiters.all();
-        }
-        self.trace.push("engine demotes".to_owned());
     }
 }

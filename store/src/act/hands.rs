@@ -1,117 +1,8 @@
-//! Carries actions out: each is a few commands in an order in which a crash between any two leaves a situation from which
-//! [`crate::core::decide`] goes on.
+//! Each action, step by step.
 
-use async_trait::async_trait;
-
-use crate::core::{
-    Accepted, Action, Layout, Offer, PeerView, Pool, Refusal, Situation, Standing, Target, Tidy, accept,
-};
-use crate::zfs::{Change, Dataset, Guid, Mark, NewProperties, Role, Sending, Since, Snapshot, Stream, Zfs, ZfsError};
-
-/// The other node.
-#[async_trait]
-pub trait Peer: Send + Sync {
-    /// Offers a stream and sends it if it is taken. The answer comes when the snapshot is there, held.
-    async fn offer(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError>;
-    /// Asks to throw away what is half received.
-    async fn abort(&self, target: Target, snapshot: Guid) -> Result<PeerView, PeerError>;
-}
-
-/// Why the other node did not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum PeerError {
-    /// It refused.
-    #[error("the peer refused: {0}")]
-    Refused(#[from] Refusal),
-    /// It cannot be reached, or no longer.
-    #[error("the peer is lost: {0}")]
-    Lost(String),
-}
-
-/// Something outside of ZFS that did not work.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OutsideError(pub String);
-
-/// What is outside of ZFS on this node.
-#[async_trait]
-pub trait Outside: Send + Sync {
-    /// Lets clients in. May be repeated.
-    async fn open_doors(&self) -> Result<(), OutsideError>;
-    /// Lets nobody in and ends what is open. May be repeated.
-    async fn close_doors(&self) -> Result<(), OutsideError>;
-    /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
-    /// seen for mail which only the other node has.
-    async fn lift_uids(&self) -> Result<(), OutsideError>;
-    /// Merges a mounted tail into the live store and verifies that all of it is there. May be repeated.
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError>;
-    /// Where a tail is mounted for its merge.
-    fn tail_mountpoint(&self) -> String;
-}
-
-/// What there is to merge.
-#[derive(Debug, Clone)]
-pub struct MergeJob {
-    /// The live dataset.
-    pub live: String,
-    /// Where it is mounted.
-    pub live_root: String,
-    /// The tail's dataset.
-    pub tail: String,
-    /// Where it is mounted, writable.
-    pub tail_root: String,
-    /// What the tail has changed since the common snapshot.
-    pub tail_changes: Vec<Change>,
-    /// What is changed in the live store since then.
-    pub live_changes: Vec<Change>,
-}
-
-/// Why an action was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum ActError {
-    /// ZFS.
-    #[error(transparent)]
-    Zfs(#[from] ZfsError),
-    /// The other node.
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    /// Dovecot or the doors.
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-    /// The pool is not as it was seen.
-    #[error("{0} is not there any more")]
-    Gone(String),
-}
-
-/// What came of an action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The pool has to be looked at again.
-    Look,
-    /// This snapshot was taken, and nothing else changed.
-    Taken(Snapshot),
-    /// Nothing changed here; the other node says this of itself.
-    Peer(PeerView),
-    /// The doors changed, nothing else.
-    Doors,
-    /// Snapshots were tidied, nothing else changed.
-    Tidied,
-}
-
-/// All that actions need.
-#[derive(Clone, Copy)]
-pub struct Hands<'a> {
-    /// ZFS.
-    pub zfs: &'a dyn Zfs,
-    /// Dovecot and the doors.
-    pub outside: &'a dyn Outside,
-    /// The other node.
-    pub peer: &'a dyn Peer,
-    /// Names.
-    pub layout: &'a Layout,
-    /// Boot id of this machine.
-    pub boot: &'a str,
-}
+use super::{ActError, Hands, MergeJob, Outcome};
+use crate::core::{Action, Offer, Pool, Standing, Target, Tidy};
+use crate::zfs::{Dataset, Guid, Mark, NewProperties, Role, Sending, Since};
 
 fn live(pool: &Pool) -> Result<&Dataset, ActError> {
     pool.live
@@ -194,7 +85,7 @@ impl Hands<'_> {
         Ok(Outcome::Look)
     }
 
-    fn properties(&self, epoch: u64) -> NewProperties {
+    pub(super) fn properties(&self, epoch: u64) -> NewProperties {
         NewProperties {
             mountpoint: Some(self.layout.mountpoint.clone()),
             readonly: true,
@@ -387,84 +278,5 @@ impl Hands<'_> {
         }
         self.zfs.destroy(name).await?;
         Ok(())
-    }
-
-    /// Takes in what the other node offers. The stream is read only if the offer is taken.
-    ///
-    /// # Errors
-    /// The offer is not taken, or its stream did not come whole; what came stays for a resume.
-    pub async fn serve(&self, situation: &Situation<'_>, offer: &Offer, stream: Stream) -> Result<(), Refusal> {
-        let Accepted::Into { dataset, origin, new } = accept(situation, offer)? else {
-            return Ok(());
-        };
-        let zfs = |error: ZfsError| Refusal::Zfs(error.to_string());
-        let marks = vec![Mark::Epoch(offer.epoch), Mark::Role(Role::Standby)];
-        let properties = match (new, offer.target) {
-            (true, Target::Live) => self.properties(offer.epoch),
-            (true, Target::Tail) => NewProperties {
-                readonly: true,
-                marks: vec![Mark::Epoch(offer.epoch)],
-                ..NewProperties::default()
-            },
-            // The epoch comes before the data: a node never has data of an epoch that it has not noted.
-            (false, _) => {
-                let known = situation.pool.live.as_ref().map(|live| live.marks.epoch);
-                if known < Some(offer.epoch) {
-                    self.zfs.mark(&dataset, &marks).await.map_err(zfs)?;
-                }
-                NewProperties::default()
-            }
-        };
-        self.zfs
-            .receive(&dataset, origin.as_deref(), &properties, stream)
-            .await
-            .map_err(zfs)?;
-        let found = self.zfs.look(&dataset).await.map_err(zfs)?;
-        let found = found.iter().find(|found| found.name == dataset);
-        let received = found.and_then(|found| match &offer.resume {
-            Some(_) => found.newest(),
-            None => found.by_guid(offer.snapshot),
-        });
-        let received = received.ok_or_else(|| Refusal::Zfs("the snapshot has not come".to_owned()))?;
-        self.zfs.hold(&dataset, &received.name).await.map_err(zfs)
-    }
-
-    /// Throws away what is half received.
-    ///
-    /// # Errors
-    /// ZFS did not.
-    pub async fn serve_abort(&self, target: Target, snapshot: Guid) -> Result<(), Refusal> {
-        let dataset = match target {
-            Target::Live => self.layout.dataset.clone(),
-            Target::Tail => self.layout.tail(snapshot),
-        };
-        self.zfs
-            .abort_receive(&dataset)
-            .await
-            .map_err(|error| Refusal::Zfs(error.to_string()))
-    }
-}
-
-impl Pool {
-    /// The pool after an action that changes only what is known from its outcome; false if it has to be looked at.
-    pub fn after(&mut self, action: &Action, outcome: &Outcome) -> bool {
-        match (action, outcome, &mut self.live) {
-            (_, Outcome::Peer(_) | Outcome::Doors, _) => true,
-            (_, Outcome::Taken(snapshot), Some(live)) => {
-                live.snapshots.push(snapshot.clone());
-                live.written = 0;
-                true
-            }
-            (Action::Tidy(tidy), Outcome::Tidied, Some(live)) => {
-                for snapshot in &mut live.snapshots {
-                    snapshot.held |= tidy.hold.contains(&snapshot.name);
-                }
-                live.snapshots.retain(|snapshot| !tidy.destroy.contains(&snapshot.name));
-                live.bookmarks.extend(tidy.bookmark.clone());
-                live.bookmarks.retain(|name| !tidy.unmark.contains(name));
-                true
-            }
-            _ => false,
-        }
     }
 }

@@ -1,0 +1,338 @@
+//! The loop of the agent.
+
+mod answers;
+mod doing;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::{Answer, Command, Committed, Parts, Status};
+use crate::act::{ActError, Hands, Outcome};
+use crate::core::{
+    Action, Decision, Doors, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
+};
+use crate::link::server::Call;
+use crate::zfs::Role;
+
+/// Somebody who wants this node to be something.
+struct Wish {
+    goal: Role,
+    since: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+struct Waiter {
+    since: Instant,
+    answer: oneshot::Sender<Committed>,
+}
+
+/// The agent.
+pub struct Agent {
+    parts: Parts,
+    goal: Role,
+    doors: Doors,
+    /// False until the first look, which tells whether only the agent was started again.
+    has_looked: bool,
+    pool: Option<Pool>,
+    peer: Option<PeerView>,
+    resume_failed: bool,
+    modified: bool,
+    doors_stuck: bool,
+    changed: bool,
+    waiters: Waiters<Waiter>,
+    wishes: Vec<Wish>,
+    trouble: Option<String>,
+    merge_ends: mpsc::Sender<Result<(), String>>,
+    merge_ended: mpsc::Receiver<Result<(), String>>,
+    merging: bool,
+    merge_again: Option<Instant>,
+    /// A command for which a receive was left.
+    urgent: Option<Command>,
+    /// When changes are looked for next.
+    next_look: Instant,
+    /// After a failure nothing is tried before this.
+    not_before: Instant,
+}
+
+/// Why an action was left.
+enum Left {
+    Done(Result<Outcome, ActError>),
+    /// Somebody wants something that does not bear waiting.
+    For(Command),
+}
+
+impl Agent {
+    /// Nothing is looked at yet.
+    pub fn new(parts: Parts) -> Agent {
+        let now = Instant::now();
+        let (merge_ends, merge_ended) = mpsc::channel(1);
+        Agent {
+            parts,
+            goal: Role::Standby,
+            doors: Doors::Unknown,
+            has_looked: false,
+            pool: None,
+            peer: None,
+            resume_failed: false,
+            modified: false,
+            doors_stuck: false,
+            changed: false,
+            waiters: Waiters::default(),
+            wishes: Vec::new(),
+            trouble: None,
+            merge_ends,
+            merge_ended,
+            merging: false,
+            merge_again: None,
+            urgent: None,
+            next_look: now,
+            not_before: now,
+        }
+    }
+
+    /// Runs until the last sender of commands is gone.
+    pub async fn run(mut self) {
+        let mut peer_state = self.parts.peer_state.subscribe();
+        loop {
+            self.peer = peer_state.borrow_and_update().clone();
+            if self.merge_again.is_some_and(|at| Instant::now() >= at) {
+                self.merge_again = None;
+                self.merging = false;
+            }
+            if let Err(error) = self.look().await {
+                self.fail(&error);
+            }
+            let decision = self.decide();
+            self.publish(&decision);
+            self.answer_wishes();
+            self.answer_waiters();
+            let waits = Instant::now() < self.not_before;
+            match decision {
+                Decision::Do(Action::Merge { tail }) if !waits => self.begin_merge(tail),
+                Decision::Do(action) if !waits => self.act(action).await,
+                Decision::StepDown => {
+                    warn!("the peer has taken over: this node becomes standby");
+                    self.goal = Role::Standby;
+                }
+                Decision::Do(_) | Decision::Rest(_) => {
+                    if !self.wait(&mut peer_state).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &dyn std::error::Error) {
+        let text = error.to_string();
+        if self.trouble.as_ref() != Some(&text) {
+            warn!("{text}");
+        }
+        self.parts.metrics.failures.inc();
+        self.trouble = Some(text);
+        self.pool = None;
+        self.not_before = Instant::now() + self.parts.timing.interval;
+    }
+
+    async fn look(&mut self) -> Result<(), ActError> {
+        let layout = &self.parts.layout;
+        if self.pool.is_none() {
+            let found = self.parts.zfs.look(&layout.dataset).await?;
+            let pool = Pool::new(layout, found);
+            // An agent that was only started again goes on with what it was, unless it was on its way out of it; after a
+            // reboot the engine has to say.
+            let was_writer = pool.live.as_ref().is_some_and(|live| {
+                let marks = &live.marks;
+                !live.readonly && marks.role == Role::Writer && marks.boot.as_ref() == Some(&self.parts.boot)
+            });
+            if was_writer && !self.has_looked {
+                info!("the agent was started again on a writer: going on");
+                self.goal = Role::Writer;
+            }
+            self.has_looked = true;
+            self.pool = Some(pool);
+        }
+        let live = self.pool.as_ref().and_then(|pool| pool.live.as_ref());
+        let writes = self.goal == Role::Writer && live.is_some_and(|live| live.marks.role == Role::Writer);
+        if writes && !self.changed && Instant::now() >= self.next_look {
+            self.next_look = Instant::now() + self.parts.timing.interval;
+            // `written` counts only what a transaction group has brought to the pool.
+            self.parts.zfs.sync(&layout.dataset).await?;
+            self.changed = self.parts.zfs.written(&layout.dataset).await? > 0;
+        }
+        Ok(())
+    }
+
+    fn situation<'a>(&'a self, pool: &'a Pool) -> Situation<'a> {
+        Situation {
+            layout: &self.parts.layout,
+            boot: &self.parts.boot,
+            goal: self.goal,
+            doors: self.doors,
+            pool,
+            peer: self.peer.as_ref(),
+            changed: self.changed || self.waiters.want_snapshot(),
+            merging: self.merging,
+            resume_failed: self.resume_failed,
+            modified: self.modified,
+            doors_stuck: self.doors_stuck,
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        match &self.pool {
+            Some(pool) => decide(&self.situation(pool)),
+            None => Decision::Rest("the pool cannot be looked at"),
+        }
+    }
+
+    fn publish(&mut self, decision: &Decision) {
+        let Some(pool) = &self.pool else {
+            let trouble = self.trouble.clone();
+            self.parts.status.send_modify(|status| status.trouble = trouble);
+            return;
+        };
+        let situation = self.situation(pool);
+        let doing = match decision {
+            Decision::Do(action) => format!("{action:?}"),
+            Decision::StepDown => "giving up the writer's role".to_owned(),
+            Decision::Rest(why) => (*why).to_owned(),
+        };
+        let status = Status::of(
+            &situation,
+            self.follows(),
+            doing,
+            self.trouble.clone(),
+            self.waiters.len(),
+        );
+        let view = situation.view();
+        self.parts.metrics.stands(&status);
+        self.parts
+            .view
+            .send_if_modified(|old| std::mem::replace(old, view.clone()) != view);
+        self.parts
+            .status
+            .send_if_modified(|old| std::mem::replace(old, status.clone()) != status);
+    }
+
+    /// True if the peer can confirm what this node writes.
+    fn follows(&self) -> bool {
+        let Some(live) = self.pool.as_ref().and_then(|pool| pool.live.as_ref()) else {
+            return false;
+        };
+        let has_ours = |peer: &PeerView| peer.newest().is_some_and(|newest| live.by_guid(newest).is_some());
+        self.peer
+            .as_ref()
+            .is_some_and(|peer| peer.standing == Standing::Standby && has_ours(peer))
+    }
+
+    async fn wait(&mut self, peer_state: &mut watch::Receiver<Option<PeerView>>) -> bool {
+        let mut until = self.next_look.max(self.not_before);
+        if self.goal != Role::Writer || until <= Instant::now() {
+            until = Instant::now() + self.parts.timing.interval;
+        }
+        if self.trouble.is_some() {
+            self.pool = None;
+        }
+        tokio::select! {
+            command = self.parts.commands.recv() => match command {
+                Some(command) => self.command(command).await,
+                None => return false,
+            },
+            Some(call) = self.parts.calls.recv() => self.call(call).await,
+            Some(merged) = self.merge_ended.recv() => self.end_merge(merged),
+            changed = peer_state.changed() => if changed.is_err() { return false; },
+            () = sleep_until(until) => {}
+        }
+        true
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Commit(answer) => self.waiters.push(Waiter {
+                since: Instant::now(),
+                answer,
+            }),
+            Command::Promote(answer) => self.promote(answer).await,
+            Command::Demote(answer) => {
+                info!("asked to be standby");
+                self.goal = Role::Standby;
+                self.doors = Doors::Unknown;
+                self.wish(Role::Standby, answer);
+            }
+            Command::Reseed(answer) => {
+                let done = self.reseed().await;
+                self.pool = None;
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    fn wish(&mut self, goal: Role, answer: oneshot::Sender<Answer>) {
+        self.not_before = Instant::now();
+        for other in self.wishes.extract_if(.., |wish| wish.goal != goal) {
+            let _ = other.answer.send(Err(format!("asked to be {goal} in the meantime")));
+        }
+        self.wishes.push(Wish {
+            goal,
+            since: Instant::now(),
+            answer,
+        });
+    }
+
+    async fn promote(&mut self, answer: oneshot::Sender<Answer>) {
+        self.pool = None;
+        if let Err(error) = self.look().await {
+            self.fail(&error);
+        }
+        let refusal = match &self.pool {
+            None => Err("the pool cannot be looked at"),
+            Some(pool) => may_promote(&self.situation(pool)),
+        };
+        if let Err(why) = refusal {
+            warn!("asked to be writer, refused: {why}");
+            let _ = answer.send(Err(why.to_owned()));
+            return;
+        }
+        info!("asked to be writer");
+        self.goal = Role::Writer;
+        self.wish(Role::Writer, answer);
+    }
+
+    async fn reseed(&mut self) -> Answer {
+        self.pool = None;
+        self.look().await.map_err(|error| error.to_string())?;
+        let pool = self.pool.clone().unwrap_or_default();
+        let situation = self.situation(&pool);
+        if self.goal != Role::Standby || situation.standing() != Standing::Standby {
+            return Err(format!(
+                "only a standby takes a new copy; this node is {}",
+                situation.standing()
+            ));
+        }
+        if self.peer.as_ref().is_none_or(|peer| peer.standing != Standing::Writer) {
+            return Err("the peer has to be the writer, and connected".to_owned());
+        }
+        let kept = hands(&self.parts)
+            .put_aside_whole(&pool)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(format!("the mail dataset is kept as {kept}; a new copy is on its way"))
+    }
+}
+
+fn hands(parts: &Parts) -> Hands<'_> {
+    Hands {
+        zfs: &*parts.zfs,
+        outside: &*parts.outside,
+        peer: &*parts.peer,
+        layout: &parts.layout,
+        boot: &parts.boot,
+    }
+}
+
+fn refuse(call: Call) {
+    let (Call::Offer { answer, .. } | Call::Abort { answer, .. }) = call;
+    let _ = answer.send(Err(Refusal::Busy));
+}

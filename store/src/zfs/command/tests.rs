@@ -1,0 +1,159 @@
+//! Commands that are scripts.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tokio::io::AsyncReadExt;
+
+use super::*;
+
+fn sh(script: &str) -> Command {
+    build("sh", &["-c", script])
+}
+
+#[tokio::test]
+async fn an_error_carries_command_status_and_standard_error() {
+    let error = output(sh("echo no such pool >&2; exit 3"), Duration::from_secs(10))
+        .await
+        .unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("sh -c") && said.contains("exit status: 3") && said.contains("no such pool"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_hangs_is_killed_at_its_limit() {
+    let error = output(sh("sleep 600"), Duration::from_millis(50)).await.unwrap_err();
+    assert!(matches!(error, ZfsError::TooLong { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_send_that_fails_in_the_middle_is_no_whole_stream() {
+    let mut child = sh("printf half; exit 1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut stream = Checked {
+        stdout: child.stdout.take(),
+        end: None,
+        child: Some(child),
+        command: "zfs send".to_owned(),
+    };
+    let mut got = Vec::new();
+    assert!(stream.read_to_end(&mut got).await.is_err());
+    assert_eq!(got, b"half");
+}
+
+/// A `zfs` that keeps what it was called with and what it was fed, and prints what the script says.
+struct Script(tempfile::TempDir);
+
+impl Script {
+    fn new(script: &str) -> (Script, Commands) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("zfs");
+        let text = format!(
+            "#!/bin/sh\ncd {}\necho \"$@\" >> called\n{script}\n",
+            folder.path().display()
+        );
+        std::fs::write(&program, text).expect("a script");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
+        let commands = Commands {
+            zfs: program.clone(),
+            zpool: program,
+            limit: Duration::from_secs(20),
+            stream_limit: Duration::from_secs(20),
+        };
+        (Script(folder), commands)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).expect("kept")
+    }
+}
+
+#[tokio::test]
+async fn a_receive_never_rolls_back_is_resumable_and_mounts_nothing() {
+    let (script, commands) = Script::new("cat > fed");
+    let stream: Stream = Box::new(std::io::Cursor::new(b"stream".to_vec()));
+    let properties = NewProperties {
+        mountpoint: Some("/var/vmail".to_owned()),
+        readonly: true,
+        marks: vec![Mark::Epoch(3)],
+    };
+    commands
+        .receive("tank/mail", None, &properties, stream)
+        .await
+        .expect("received");
+    let called =
+        "receive -u -s -o mountpoint=/var/vmail -o readonly=on -o canmount=noauto -o cluster-store:epoch=3 tank/mail\n";
+    assert_eq!(
+        (script.read("called").as_str(), script.read("fed").as_str()),
+        (called, "stream")
+    );
+}
+
+#[tokio::test]
+async fn a_tail_grows_from_its_origin() {
+    let (script, commands) = Script::new("cat > fed");
+    let stream: Stream = Box::new(std::io::Cursor::new(Vec::new()));
+    let nothing = NewProperties::default();
+    commands
+        .receive("tank/mail-tail-1", Some("tank/mail@cs-1-1"), &nothing, stream)
+        .await
+        .expect("received");
+    assert_eq!(
+        script.read("called"),
+        "receive -u -s -o origin=tank/mail@cs-1-1 tank/mail-tail-1\n"
+    );
+}
+
+#[tokio::test]
+async fn what_a_receive_says_of_itself_is_the_error_and_not_the_broken_pipe() {
+    let (_script, commands) = Script::new("echo cannot receive: destination has been modified >&2; exit 1");
+    let stream: Stream = Box::new(tokio::io::repeat(0));
+    let error = commands
+        .receive("tank/mail", None, &NewProperties::default(), stream)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("destination has been modified"), "{error}");
+}
+
+#[tokio::test]
+async fn marks_are_set_by_one_command_because_that_is_one_transaction() {
+    let (script, commands) = Script::new("");
+    let marks = [Mark::Epoch(2), Mark::Role(crate::zfs::Role::Writer), Mark::Rebase(None)];
+    commands.mark("tank/mail", &marks).await.expect("set");
+    let called = "set cluster-store:epoch=2 cluster-store:role=writer cluster-store:rebase= tank/mail\n";
+    assert_eq!(script.read("called"), called);
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_no_error_where_an_action_may_be_repeated() {
+    let (_script, commands) = Script::new("echo \"cannot hold: tag already exists on this dataset\" >&2; exit 1");
+    commands.hold("tank/mail", "cs-1-1").await.expect("it is held");
+    assert!(commands.release("tank/mail", "cs-1-1").await.is_err());
+}
+
+#[tokio::test]
+async fn a_look_puts_file_systems_snapshots_and_holds_together_and_leaves_other_datasets_out() {
+    let (_script, commands) = Script::new(
+        "case \"$*\" in\n*filesystem*)\n\
+         printf 'tank\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\n'\n\
+         printf 'tank/mail\\ton\\tyes\\t-\\t-\\t0\\t1\\t4\\tstandby\\t-\\t-\\t-\\t-\\n'\n\
+         printf 'tank/mailman\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\n' ;;\n\
+         *snapshot,bookmark*) printf 'tank/mail@cs-4-1\\tsnapshot\\t77\\t0\\t-\\n' ;;\n\
+         holds*) printf 'tank/mail@cs-4-1\\tcluster-store\\t1700000000\\n' ;;\nesac",
+    );
+    let found = commands.look("tank/mail").await.expect("readable");
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (
+            found[0].marks.epoch,
+            found[0].snapshots.len(),
+            found[0].snapshots[0].held
+        ),
+        (4, 1, true)
+    );
+}
