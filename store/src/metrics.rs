@@ -1,4 +1,5 @@
-//! Figures for Prometheus, in its text form over HTTP.
+//! Figures for Prometheus, in its text form over HTTP; and beside them `/writer`, which is 200 on the writer while its doors
+//! are open and 503 otherwise, for load balancers and other programs that only want to know that.
 
 use std::io;
 use std::sync::Arc;
@@ -105,6 +106,11 @@ impl Metrics {
         self.trouble.set(i64::from(status.trouble.is_some()));
     }
 
+    /// True if clients are served here.
+    fn serves(&self) -> bool {
+        self.writer.get() == 1 && self.doors_open.get() == 1
+    }
+
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -113,6 +119,9 @@ impl Metrics {
         text
     }
 }
+
+/// Of the text form.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whoever connects may take so long to ask, and to take the answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -139,12 +148,14 @@ async fn answer(tcp: &mut TcpStream, metrics: &Metrics) -> io::Result<()> {
             read => head.extend_from_slice(&piece[..read]),
         }
     }
-    let text = metrics.text();
+    let (status, kind, text) = match head.starts_with(b"GET /writer ") {
+        true if metrics.serves() => ("200 OK", "text/plain", "writer\n".to_owned()),
+        true => ("503 Service Unavailable", "text/plain", "not the writer\n".to_owned()),
+        false => ("200 OK", OPEN_METRICS, metrics.text()),
+    };
     let length = text.len();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     tcp.write_all(head.as_bytes()).await?;
     tcp.write_all(text.as_bytes()).await?;
     tcp.shutdown().await
@@ -154,21 +165,37 @@ async fn answer(tcp: &mut TcpStream, metrics: &Metrics) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_figures_can_be_read_over_http() {
+    /// What is answered to a request of this path.
+    async fn asked(metrics: Metrics, path: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let metrics = Arc::new(Metrics::default());
-        metrics.alone.inc();
-        let server = tokio::spawn(serve(listener, metrics));
+        let server = tokio::spawn(serve(listener, Arc::new(metrics)));
         let mut tcp = TcpStream::connect(address).await.expect("connected");
-        tcp.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .expect("asked");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.expect("asked");
         let mut text = String::new();
         tcp.read_to_string(&mut text).await.expect("answered");
         server.abort();
+        text
+    }
+
+    #[tokio::test]
+    async fn the_figures_can_be_read_over_http() {
+        let metrics = Metrics::default();
+        metrics.alone.inc();
+        let text = asked(metrics, "/metrics").await;
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         assert!(text.contains("cluster_store_messages_alone_total 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn only_a_writer_with_open_doors_says_that_it_is_one() {
+        let metrics = Metrics::default();
+        metrics.writer.set(1);
+        assert!(asked(metrics, "/writer").await.starts_with("HTTP/1.1 503 "));
+        let metrics = Metrics::default();
+        metrics.writer.set(1);
+        metrics.doors_open.set(1);
+        assert!(asked(metrics, "/writer").await.starts_with("HTTP/1.1 200 "));
     }
 }

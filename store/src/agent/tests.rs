@@ -1,5 +1,7 @@
 //! Two agents over real TLS, each with a pool in memory.
 
+mod lmtp;
+
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

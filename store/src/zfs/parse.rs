@@ -1,4 +1,4 @@
-//! The output of `zfs list -H -p`, `zfs holds -H -p` and `zfs diff -H -F`: fields parted by tabs, `-` for none.
+//! The output of `zfs list -H -p`, `zfs holds -H` and `zfs diff -H -F`: fields parted by tabs, `-` for none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

@@ -39,6 +39,7 @@ impl Agent {
 
     /// Only what depends on the other node is left in the middle; all else is short.
     async fn perform(&mut self, action: &Action, pool: &Pool) -> Left {
+        let follows = self.follows();
         let hands = Hands {
             zfs: &*self.parts.zfs,
             outside: &*self.parts.outside,
@@ -54,12 +55,18 @@ impl Agent {
             return Left::Done(work.await);
         }
         tokio::pin!(work);
+        let alone = match self.parts.policy {
+            Policy::Accept => Committed::Alone,
+            Policy::Defer => Committed::Deferred,
+        };
         let late = Instant::now() + self.parts.timing.confirm;
         loop {
             tokio::select! {
                 done = &mut work => return Left::Done(done),
                 // One receiver of mail may not block the others: they join the next group meanwhile.
                 command = self.parts.commands.recv() => match command {
+                    // A peer that does not follow, because it gets its first copy, confirms nothing soon.
+                    Some(Command::Commit(answer)) if !follows => drop(answer.send(alone)),
                     Some(Command::Commit(answer)) => {
                         let since = Instant::now();
                         self.waiters.push(Waiter { since, answer });
@@ -70,12 +77,8 @@ impl Agent {
                 // Both send at once: this one gives way, and both look again.
                 Some(call) = self.parts.calls.recv() => refuse(call),
                 () = sleep_until(late), if !self.waiters.is_empty() => {
-                    let answer = match self.parts.policy {
-                        Policy::Accept => Committed::Alone,
-                        Policy::Defer => Committed::Deferred,
-                    };
                     for waiter in self.waiters.all() {
-                        let _ = waiter.answer.send(answer);
+                        let _ = waiter.answer.send(alone);
                     }
                 }
             }

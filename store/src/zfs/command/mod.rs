@@ -98,6 +98,9 @@ fn options(properties: &NewProperties) -> Vec<String> {
         format!("readonly={}", if properties.readonly { "on" } else { "off" }),
         // The agent mounts, once it knows the role.
         "canmount=noauto".to_owned(),
+        // A send without -p carries no properties, so each side sets what is right for mail.
+        "atime=off".to_owned(),
+        "xattr=sa".to_owned(),
     ];
     options.extend(
         properties
@@ -152,7 +155,7 @@ impl Zfs for Commands {
         list.push(parse::POINT_COLUMNS.to_owned());
         list.extend(found.iter().map(|found| found.name.clone()));
         parse::points(&self.zfs(&list).await?, &mut found).map_err(unreadable("zfs list"))?;
-        let mut holds: Vec<String> = ["holds", "-H", "-p"].map(str::to_owned).to_vec();
+        let mut holds: Vec<String> = ["holds", "-H"].map(str::to_owned).to_vec();
         for found in &found {
             holds.extend(
                 found
@@ -161,7 +164,7 @@ impl Zfs for Commands {
                     .map(|snapshot| format!("{}@{}", found.name, snapshot.name)),
             );
         }
-        if holds.len() > 3 {
+        if holds.len() > 2 {
             parse::holds(&self.zfs(&holds).await?, TAG, &mut found).map_err(unreadable("zfs holds"))?;
         }
         Ok(found)
@@ -260,9 +263,6 @@ impl Zfs for Commands {
     async fn create(&self, dataset: &str, properties: &NewProperties) -> Result<(), ZfsError> {
         let mut args = vec!["create".to_owned(), "-u".to_owned()];
         args.extend(options(properties));
-        for fixed in ["atime=off", "xattr=sa"] {
-            args.extend(["-o".to_owned(), fixed.to_owned()]);
-        }
         args.push(dataset.to_owned());
         self.zfs(&args).await.map(drop)
     }
@@ -274,9 +274,6 @@ impl Zfs for Commands {
     async fn clone_from(&self, origin: &str, dataset: &str, properties: &NewProperties) -> Result<(), ZfsError> {
         let mut args = vec!["clone".to_owned()];
         args.extend(options(properties));
-        for fixed in ["atime=off", "xattr=sa"] {
-            args.extend(["-o".to_owned(), fixed.to_owned()]);
-        }
         args.extend([origin.to_owned(), dataset.to_owned()]);
         self.zfs(&args).await.map(drop)
     }

@@ -86,8 +86,7 @@ async fn a_receive_never_rolls_back_is_resumable_and_mounts_nothing() {
         .receive("tank/mail", None, &properties, stream)
         .await
         .expect("received");
-    let called =
-        "receive -u -s -o mountpoint=/var/vmail -o readonly=on -o canmount=noauto -o cluster-store:epoch=3 tank/mail\n";
+    let called = "receive -u -s -o mountpoint=/var/vmail -o readonly=on -o canmount=noauto -o atime=off -o xattr=sa -o cluster-store:epoch=3 tank/mail\n";
     assert_eq!(
         (script.read("called").as_str(), script.read("fed").as_str()),
         (called, "stream")
