@@ -70,6 +70,7 @@ async fn daemon(config: Config) -> Result<(), String> {
     let limits = Limits {
         connect: config.link.connect_limit.0,
         silence: config.link.silence_limit.0,
+        state: config.link.answer_limit.0,
         answer: config.replication.command_limit.0,
     };
     let client = Arc::new(Client::new(

@@ -43,6 +43,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Of silence.
     pub silence: Duration,
+    /// Of the answer to how the peer stands.
+    pub state: Duration,
     /// Of the answer after the end of a stream, in which the peer writes it to its disks.
     pub answer: Duration,
 }
@@ -78,7 +80,9 @@ impl Client {
     /// It cannot be reached.
     pub async fn state(&self) -> Option<Result<PeerView, PeerError>> {
         let mut slot = self.connection.try_lock().ok()?;
-        Some(self.ask(&mut slot, &Request::State).await)
+        let asked = timeout(self.limits.state, self.ask(&mut slot, &Request::State)).await;
+        let late = || PeerError::Lost(format!("it has not said how it stands within {:?}", self.limits.state));
+        Some(asked.unwrap_or_else(|_| Err(late())))
     }
 
     /// Asks the peer how it stands, again and again.

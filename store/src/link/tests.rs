@@ -51,6 +51,7 @@ impl Authority {
             authority: self.folder.path().join("ca.crt"),
             connect_limit: second,
             silence_limit: second,
+            answer_limit: second,
             heartbeat: second,
         };
         Tls::from_files(&link, peer).expect("files that fit")
@@ -62,6 +63,7 @@ pub(crate) fn limits() -> Limits {
     Limits {
         connect: second,
         silence: second,
+        state: second,
         answer: second,
     }
 }
@@ -229,4 +231,18 @@ async fn state_is_not_asked_for_while_a_stream_is_on_its_way() {
     assert!(client.state().await.is_none());
     answer.send(Err(Refusal::Busy)).expect("somebody waits");
     assert!(sending.await.expect("it ended"));
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_says_nothing_counts_as_lost() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let short = Limits {
+        state: Duration::from_millis(50),
+        ..limits()
+    };
+    let client = Client::new(authority.tls("mail1", "mail2"), "mail1".to_owned(), address, short);
+    let told = client.state().await;
+    assert!(matches!(told, Some(Err(PeerError::Lost(_)))), "{told:?}");
 }

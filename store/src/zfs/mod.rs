@@ -295,14 +295,14 @@ pub trait Zfs: Send + Sync {
     async fn diff(&self, from: &str, to: &str) -> Result<Vec<Change>, ZfsError>;
 }
 
-/// A user property's name and value; an empty value stands for none.
+/// A user property's name and value. `-` is how `zfs list` shows a property that is not there, so it stands for none.
 fn property(mark: &Mark) -> (String, String) {
     let (name, value) = match mark {
         Mark::Epoch(epoch) => ("epoch", epoch.to_string()),
         Mark::Role(role) => ("role", role.to_string()),
         Mark::Boot(boot) => ("boot", boot.clone()),
         Mark::Lifted(epoch) => ("lifted", epoch.to_string()),
-        Mark::Rebase(base) => ("rebase", base.clone().unwrap_or_default()),
+        Mark::Rebase(base) => ("rebase", base.clone().unwrap_or_else(|| "-".to_owned())),
         Mark::Merged => ("merged", "yes".to_owned()),
     };
     (format!("{PREFIX}{name}"), value)

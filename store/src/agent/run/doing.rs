@@ -87,6 +87,11 @@ impl Agent {
 
     fn succeeded(&mut self, action: &Action, outcome: Outcome) {
         self.trouble = None;
+        // Something that is done and has to be done again at once has no effect: that is no reason to spin.
+        if self.last_done.as_ref() == Some(action) {
+            self.not_before = Instant::now() + self.parts.timing.interval;
+        }
+        self.last_done = Some(action.clone());
         if !matches!(action, Action::Snapshot | Action::Tidy(_) | Action::Send { .. }) {
             info!("done: {action:?}");
         }

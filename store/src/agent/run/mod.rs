@@ -42,7 +42,10 @@ pub struct Agent {
     changed: bool,
     waiters: Waiters<Waiter>,
     wishes: Vec<Wish>,
+    /// Who wants this node to be writer, and has not been heard yet.
+    petitions: Vec<Wish>,
     trouble: Option<String>,
+    last_done: Option<Action>,
     merge_ends: mpsc::Sender<Result<(), String>>,
     merge_ended: mpsc::Receiver<Result<(), String>>,
     merging: bool,
@@ -80,7 +83,9 @@ impl Agent {
             changed: false,
             waiters: Waiters::default(),
             wishes: Vec::new(),
+            petitions: Vec::new(),
             trouble: None,
+            last_done: None,
             merge_ends,
             merge_ended,
             merging: false,
@@ -103,6 +108,7 @@ impl Agent {
             if let Err(error) = self.look().await {
                 self.fail(&error);
             }
+            self.judge_petitions();
             let decision = self.decide();
             self.publish(&decision);
             self.answer_wishes();
@@ -254,7 +260,16 @@ impl Agent {
                 since: Instant::now(),
                 answer,
             }),
-            Command::Promote(answer) => self.promote(answer).await,
+            Command::Promote(answer) => {
+                self.not_before = Instant::now();
+                self.pool = None;
+                let since = Instant::now();
+                self.petitions.push(Wish {
+                    goal: Role::Writer,
+                    since,
+                    answer,
+                });
+            }
             Command::Demote(answer) => {
                 info!("asked to be standby");
                 self.goal = Role::Standby;
@@ -271,7 +286,8 @@ impl Agent {
 
     fn wish(&mut self, goal: Role, answer: oneshot::Sender<Answer>) {
         self.not_before = Instant::now();
-        for other in self.wishes.extract_if(.., |wish| wish.goal != goal) {
+        let others = self.wishes.extract_if(.., |wish| wish.goal != goal);
+        for other in others.chain(self.petitions.drain(..)) {
             let _ = other.answer.send(Err(format!("asked to be {goal} in the meantime")));
         }
         self.wishes.push(Wish {
@@ -281,23 +297,31 @@ impl Agent {
         });
     }
 
-    async fn promote(&mut self, answer: oneshot::Sender<Answer>) {
-        self.pool = None;
-        if let Err(error) = self.look().await {
-            self.fail(&error);
+    /// Grants what was asked for as soon as it is safe. What is in the way may be gone in a moment: the peer has just been
+    /// demoted and has not said so yet, or its last mail is on its way.
+    fn judge_petitions(&mut self) {
+        if self.petitions.is_empty() {
+            return;
         }
         let refusal = match &self.pool {
             None => Err("the pool cannot be looked at"),
             Some(pool) => may_promote(&self.situation(pool)),
         };
-        if let Err(why) = refusal {
-            warn!("asked to be writer, refused: {why}");
-            let _ = answer.send(Err(why.to_owned()));
-            return;
+        for petition in std::mem::take(&mut self.petitions) {
+            match refusal {
+                Ok(()) => {
+                    info!("asked to be writer");
+                    self.goal = Role::Writer;
+                    self.wish(Role::Writer, petition.answer);
+                }
+                Err(why) if petition.since.elapsed() >= self.parts.timing.drain => {
+                    warn!("asked to be writer, refused: {why}");
+                    // Who asked may have gone.
+                    let _ = petition.answer.send(Err(why.to_owned()));
+                }
+                Err(_) => self.petitions.push(petition),
+            }
         }
-        info!("asked to be writer");
-        self.goal = Role::Writer;
-        self.wish(Role::Writer, answer);
     }
 
     async fn reseed(&mut self) -> Answer {

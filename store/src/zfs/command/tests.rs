@@ -124,7 +124,7 @@ async fn marks_are_set_by_one_command_because_that_is_one_transaction() {
     let (script, commands) = Script::new("");
     let marks = [Mark::Epoch(2), Mark::Role(crate::zfs::Role::Writer), Mark::Rebase(None)];
     commands.mark("tank/mail", &marks).await.expect("set");
-    let called = "set cluster-store:epoch=2 cluster-store:role=writer cluster-store:rebase= tank/mail\n";
+    let called = "set cluster-store:epoch=2 cluster-store:role=writer cluster-store:rebase=- tank/mail\n";
     assert_eq!(script.read("called"), called);
 }
 
