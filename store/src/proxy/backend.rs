@@ -35,8 +35,6 @@ impl Reply {
 pub struct Backend {
     stream: BufReader<UnixStream>,
     limit: Duration,
-    /// What it says it can do, in capitals.
-    pub abilities: Vec<String>,
 }
 
 impl Backend {
@@ -49,15 +47,12 @@ impl Backend {
         let mut backend = Backend {
             stream: BufReader::new(stream),
             limit,
-            abilities: Vec::new(),
         };
         let greeting = backend.reply().await?;
         let hello = backend.ask("LHLO cluster-store").await?;
         if !greeting.is_good() || !hello.is_good() {
             return Err(io::Error::other(format!("not greeted: {greeting:?} {hello:?}")));
         }
-        let abilities = hello.0.iter().skip(1).filter_map(|line| line.get(4..));
-        backend.abilities = abilities.map(str::to_ascii_uppercase).collect();
         Ok(backend)
     }
 

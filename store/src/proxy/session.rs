@@ -169,16 +169,27 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         if size > self.proxy.config.limits.message {
             return self.say("552 5.3.4 Message too long").await;
         }
-        if self.backend.is_none() {
-            let limits = &self.proxy.config.limits;
-            match Backend::connect(&self.proxy.config.backend, limits.backend.0).await {
-                Ok(backend) => self.backend = Some(backend),
-                Err(error) => warn!("{}: {error}", self.proxy.config.backend.display()),
-            }
+        let kept = self.backend.is_some();
+        self.connect().await;
+        let mut reply = self.ask(&line).await;
+        if reply.is_none() && kept {
+            // A connection that was idle may have been closed; nothing has been said on it that counts.
+            self.connect().await;
+            reply = self.ask(&line).await;
         }
-        let reply = self.ask(&line).await;
         self.in_mail = reply.as_ref().is_some_and(Reply::is_good);
         self.answer(reply).await
+    }
+
+    async fn connect(&mut self) {
+        if self.backend.is_some() {
+            return;
+        }
+        let config = &self.proxy.config;
+        match Backend::connect(&config.backend, config.limits.backend.0).await {
+            Ok(backend) => self.backend = Some(backend),
+            Err(error) => warn!("{}: {error}", config.backend.display()),
+        }
     }
 
     async fn recipient(&mut self, line: &str) -> io::Result<()> {

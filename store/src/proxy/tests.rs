@@ -18,6 +18,8 @@ enum Manner {
     Takes,
     /// Hangs up after the final dot.
     HangsUp,
+    /// Takes it, answers, and hangs up then.
+    ServesOnce,
 }
 
 /// Messages that the backend has got whole.
@@ -61,6 +63,9 @@ async fn dovecot(stream: UnixStream, manner: Manner, got: Got) -> std::io::Resul
                             b"250 2.0.0 Saved\r\n"
                         })
                         .await?;
+                }
+                if manner == Manner::ServesOnce {
+                    return Ok(());
                 }
                 continue;
             }
@@ -301,6 +306,16 @@ async fn a_backend_that_hangs_up_after_the_dot_leaves_nothing_acknowledged() {
     assert!(client.reply().await.starts_with("451"));
     assert!(client.reply().await.starts_with("451"));
     client.begin(&["anna"]).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_has_closed_an_idle_connection_is_connected_to_again() {
+    let stage = Stage::new(Manner::ServesOnce, Committed::Both, true).await;
+    let mut client = stage.client().await;
+    for _ in 0..3 {
+        client.begin(&["anna"]).await;
+        assert!(client.ask("hello\r\n.").await.starts_with("250"));
+    }
 }
 
 #[tokio::test]
