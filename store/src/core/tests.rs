@@ -283,3 +283,13 @@ fn an_engine_that_does_not_wait_is_caught() {
 fn holds_that_are_released_first_are_caught() {
     is_caught(Policy::Defer, Defect::CarelessTidy, "no snapshot is held on both nodes");
 }
+
+#[test]
+fn a_merge_that_does_not_know_mail_again_is_caught() {
+    is_caught(Policy::Accept, Defect::BlindMerge, "is 2 times on node");
+}
+
+#[test]
+fn an_action_that_does_more_when_it_is_repeated_is_caught() {
+    is_caught(Policy::Accept, Defect::EpochTwice, "twice is not once");
+}

@@ -16,6 +16,8 @@ impl World {
             doors: Mutex::new(Doors::Unknown),
             boot: node.boot.clone(),
             starts: node.starts,
+            seed: node.seed,
+            blind_merge: node.blind_merge,
             resume_failed: false,
             modified: false,
             waiters: Waiters::default(),
@@ -36,6 +38,10 @@ impl World {
         if remote && (self.cut_next || self.lose_reply) {
             return;
         }
+        let action = match action {
+            Action::TakeOver { epoch } if self.defect == Defect::EpochTwice => &Action::TakeOver { epoch: epoch + 1 },
+            action => action,
+        };
         let _ = self.hands(&again, &outside, &peer, &boot).perform(action, pool).await;
         assert_eq!(before, again.pool.state(), "{action:?} twice is not once");
         if remote && !self.nodes[1 - index].pool.is_down() {

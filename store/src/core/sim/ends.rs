@@ -57,7 +57,7 @@ impl Outside for SimOutside<'_> {
             let Change::Added(path) = change else { continue };
             let id = &tail[path];
             let is_live = self.0.pool.files(&job.live).values().any(|live| live == id);
-            if !is_live && !self.0.pool.write(&job.live, path, Some(id)) {
+            if (!is_live || self.0.blind_merge) && !self.0.pool.write(&job.live, path, Some(id)) {
                 return Err(OutsideError("the live store cannot be written".to_owned()));
             }
         }

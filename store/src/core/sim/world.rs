@@ -17,7 +17,7 @@ impl World {
         // Dovecot knows mail that it has by the gateway's queue id.
         let known = node.pool.files(MAIL).values().any(|known| *known == id.to_string());
         if !known {
-            let path = format!("user{}/new/{id}.{}", id % 3, node.boot);
+            let path = format!("user{}/new/{id}.{}.{}", id % 3, node.seed, node.boot);
             assert!(
                 node.pool.write(MAIL, &path, Some(&id.to_string())),
                 "an open node takes mail"
