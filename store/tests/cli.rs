@@ -120,7 +120,7 @@ impl Daemon {
             "name = \"mail1\"\ndataset = \"tank/mail\"\nmountpoint = \"/var/vmail\"\ncontrol = \"{shown}/control\"\n\
              [peer]\nname = \"mail2\"\naddress = \"127.0.0.1:{there}\"\n\
              [link]\nlisten = \"127.0.0.1:{here}\"\ncertificate = \"{shown}/node.crt\"\nkey = \"{shown}/node.key\"\n\
-             authority = \"{shown}/ca.crt\"\n[doors]\nopen = [[\"true\"]]\nclose = [[\"true\"]]\n"
+             authority = \"{shown}/ca.crt\"\n[doors]\nopen = [[\"true\"]]\nclose = [[\"true\"]]\n[replication]\ndrain_limit = \"100ms\"\n"
         );
         std::fs::write(place.join("store.toml"), text).expect("written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_cluster-store"));
