@@ -110,9 +110,10 @@ impl Agent {
             }
             self.judge_petitions();
             let decision = self.decide();
+            // Answered first: who was told that his mail is kept does not wait any more.
+            self.answer_waiters();
             self.publish(&decision);
             self.answer_wishes();
-            self.answer_waiters();
             let waits = Instant::now() < self.not_before;
             match decision {
                 Decision::Do(Action::Merge { tail }) if !waits => self.begin_merge(tail),
