@@ -146,6 +146,9 @@ impl QemuFleet {
         match node.role {
             Role::Mail => match self.replication_status(&node.name).await {
                 Ok(status) if status.io_running && status.sql_running => {}
+                Ok(status) if status.error.is_empty() => {
+                    found.push("replication from the peer does not run yet".into())
+                }
                 Ok(status) => found.push(format!("replication from the peer stands: {}", status.error)),
                 Err(error) => found.push(error.to_string()),
             },
