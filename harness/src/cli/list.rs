@@ -2,6 +2,7 @@
 
 use super::exit::Exit;
 use super::library::{self, Entry, Shelf, Unusable};
+use crate::scenario::Stage;
 use crate::scenario::plan::budget_lines;
 
 /// Prints all scenarios.
@@ -17,7 +18,11 @@ fn text(plain: &[Entry], must_fail: &[Entry]) -> String {
     let mut text = String::new();
     for entry in plain {
         let head = &entry.scenario().head;
-        text += &format!("{:<18} on {}: {}\n", head.name, head.cluster, head.summary);
+        let machines = match entry.scenario().stage() {
+            Stage::Machines => " (machines only)",
+            Stage::Fake | Stage::Real => "",
+        };
+        text += &format!("{:<18} on {}{machines}: {}\n", head.name, head.cluster, head.summary);
         let budgets = budget_lines(entry.scenario());
         if !budgets.is_empty() {
             text += &format!("{:<18} budgets: {}\n", "", budgets.join(", "));
