@@ -166,12 +166,7 @@ impl<'a> Findings<'a> {
 
     /// A finding of a rule of [`RULES`], at a value.
     fn at(&self, code: &'static str, path: &str, label: impl Into<String>, message: impl Into<String>) -> Finding {
-        let severity = rules::severity(code);
-        Finding {
-            severity,
-            ..Finding::error(code, message)
-        }
-        .at(self.span(path), label)
+        rules::finding(code, message).at(self.span(path), label)
     }
 
     /// The correction that gives a key another value, written as TOML; none if the key is not in the file.

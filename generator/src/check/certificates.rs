@@ -36,12 +36,7 @@ fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
 }
 
 fn finding(code: &'static str, message: String, why: &str) -> Finding {
-    Finding {
-        severity: rules::severity(code),
-        ..Finding::error(code, message)
-    }
-    .why(why)
-    .help("one of the cluster's own authority: generator secrets rotate; one from elsewhere: put the renewed one into the file; then render, and install on the node")
+    rules::finding(code, message).why(why).help("one of the cluster's own authority: generator secrets rotate; one from elsewhere: put the renewed one into the file; then render, and install on the node")
 }
 
 fn read(what: &str, pem: &str, wanted: &[String], now: OffsetDateTime) -> Vec<Finding> {

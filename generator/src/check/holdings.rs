@@ -11,18 +11,18 @@ pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
     let surplus = held.iter().filter(|name| !needed.contains(name));
     let mut found: Vec<Finding> = lacking
         .map(|name| {
-            finding("missing-secret", format!("`{name}` is missing"))
+            rules::finding("missing-secret", format!("`{name}` is missing"))
                 .why("a file that is made of it cannot be rendered")
                 .help("generator secrets rotate adds what is missing and leaves everything else as it is")
         })
         .collect();
     found.extend(surplus.map(|name| {
-        finding("unknown-secret", format!("`{name}` belongs to nothing in the description"))
+        rules::finding("unknown-secret", format!("`{name}` belongs to nothing in the description"))
             .why("a secret that nothing needs is one more that can be lost; or its name is misspelt, and the one that is needed is made anew")
             .help("remove it from the file, or mend the name")
     }));
     found.extend(secrets.previous.names().into_iter().map(|name| {
-        finding(
+        rules::finding(
             "former-secret",
             format!("the former value of `{name}` is accepted still"),
         )
@@ -50,13 +50,6 @@ fn held(secrets: &Secrets) -> Vec<String> {
         .map(|address| format!("{MAILBOXES}.{address:?}"));
     let nodes = secrets.certificates.keys().map(|node| format!("{CERTIFICATES}.{node}"));
     accounts.chain(mailboxes).chain(nodes).collect()
-}
-
-fn finding(code: &'static str, message: String) -> Finding {
-    Finding {
-        severity: rules::severity(code),
-        ..Finding::error(code, message)
-    }
 }
 
 #[cfg(test)]

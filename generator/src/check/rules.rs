@@ -1,5 +1,6 @@
 //! The list of everything that the rules can say.
 
+use crate::diag::Diagnostic;
 use crate::diag::Severity::{self, Error, Warning};
 
 /// A kind of finding.
@@ -194,7 +195,14 @@ pub const RULES: &[Rule] = &[
     ),
 ];
 
-/// The severity of a rule's findings.
-pub(super) fn severity(code: &str) -> Severity {
+/// A finding of a rule, as severe as the rule says.
+pub(super) fn finding(code: &'static str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic {
+        severity: severity(code),
+        ..Diagnostic::error(code, message)
+    }
+}
+
+fn severity(code: &str) -> Severity {
     RULES.iter().find(|r| r.code == code).map_or(Error, |r| r.severity)
 }

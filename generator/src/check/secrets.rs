@@ -116,12 +116,9 @@ fn is_repetition(value: &str, unit: &str) -> bool {
 }
 
 fn finding(code: &'static str, message: String, why: &str) -> Finding {
-    Finding {
-        severity: rules::severity(code),
-        ..Finding::error(code, message)
-    }
-    .why(why)
-    .help("generator secrets rotate gives it another value")
+    rules::finding(code, message)
+        .why(why)
+        .help("generator secrets rotate gives it another value")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use self::stream::{Checked, finish};
@@ -39,6 +39,15 @@ fn text(command: &Command) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// Starts a command whose complaints are read; also gives it as it is shown in errors.
+fn start(command: &mut Command) -> Result<(Child, String), ZfsError> {
+    let shown = text(command);
+    match command.stderr(Stdio::piped()).spawn() {
+        Ok(child) => Ok((child, shown)),
+        Err(source) => Err(ZfsError::NotRun { command: shown, source }),
+    }
 }
 
 fn build<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Command {
@@ -294,21 +303,13 @@ impl Zfs for Commands {
                 match from {
                     Since::Nothing => build(&self.zfs, &["send", "-L", "-e", "-c", &to]),
                     Since::Snapshot(base) => build(
-                        "zfs",
+                        &self.zfs,
                         &["send", "-L", "-e", "-c", "-i", &format!("{dataset}@{base}"), &to],
                     ),
                 }
             }
         };
-        let shown = text(&command);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| ZfsError::NotRun {
-                command: shown.clone(),
-                source,
-            })?;
+        let (mut child, shown) = start(command.stdout(Stdio::piped()))?;
         let stdout = child.stdout.take();
         Ok(Box::new(Checked {
             stdout,
@@ -334,16 +335,7 @@ impl Zfs for Commands {
         }
         args.push(dataset.to_owned());
         let mut command = build(&self.zfs, &args);
-        let shown = text(&command);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| ZfsError::NotRun {
-                command: shown.clone(),
-                source,
-            })?;
+        let (mut child, shown) = start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
         let work = async {
             let mut stdin = child.stdin.take();
             let copied = match &mut stdin {

@@ -156,3 +156,18 @@ async fn a_look_puts_file_systems_snapshots_and_holds_together_and_leaves_other_
         (4, 1, true)
     );
 }
+
+#[tokio::test]
+async fn a_change_is_sent_from_the_common_snapshot_by_the_configured_program() {
+    let (script, commands) = Script::new("printf change");
+    let sending = Sending::Snapshot {
+        dataset: "tank/mail".to_owned(),
+        from: Since::Snapshot("cs-1-1".to_owned()),
+        snapshot: "cs-1-2".to_owned(),
+    };
+    let mut stream = commands.send(&sending).await.expect("begun");
+    let mut sent = String::new();
+    stream.read_to_string(&mut sent).await.expect("whole");
+    let called = "send -L -e -c -i tank/mail@cs-1-1 tank/mail@cs-1-2\n";
+    assert_eq!((sent.as_str(), script.read("called").as_str()), ("change", called));
+}
