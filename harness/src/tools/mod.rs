@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 pub mod accelerator;
+pub mod agent;
 pub mod apt;
 pub mod builder;
 pub mod cache;
