@@ -225,7 +225,7 @@ impl<'a> Plan<'a> {
             let tree = &self.bundle.nodes[name];
             ingredients.add_hash(format!("install {name}"), &tree.install);
             for (path, file) in &tree.files {
-                ingredients.add_hash(update::file(name, path), format!("{file:?}"));
+                ingredients.add_hash(update::file(name, path), file_as_ingredient(file));
             }
         }
         ingredients.add("databases", self.cluster.database.replicate.join(" "));
@@ -305,6 +305,12 @@ impl Net {
         );
         Ok(Net { run_dir, switch, lan })
     }
+}
+
+/// Everything of a file that an installation puts on a node. Not its debug form: a program has megabytes.
+fn file_as_ingredient(file: &generator::bundle::File) -> Vec<u8> {
+    let attributes = format!("{:04o} {}:{} {}\n", file.mode, file.owner, file.group, file.secret);
+    [attributes.as_bytes(), &file.contents].concat()
 }
 
 /// Where the switch waits for a machine.
