@@ -9,6 +9,7 @@ mod jobs;
 mod library;
 mod list;
 mod live;
+mod man;
 mod plan;
 mod restore;
 mod scenario;
@@ -84,6 +85,8 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
+    /// Write manual pages, one for the program and one for each verb
+    Man(man::ManArgs),
     /// Print the completion script for a shell
     ///
     /// bash: harness completions bash > ~/.local/share/bash-completion/completions/harness
@@ -140,6 +143,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Unusable> {
             say(format_args!("{:#}\n", crate::scenario::schema::schema()));
             Ok(Exit::Holds)
         }
+        Verb::Man(args) => Ok(man::run(&args, Cli::command())),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "harness", &mut std::io::stdout());
             Ok(Exit::Holds)
