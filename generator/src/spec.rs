@@ -7,14 +7,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod allowed;
+mod election;
 mod load;
 mod silence;
+mod span;
 mod storage;
+mod store;
 
 pub use allowed::Allowed;
+pub use election::{Election, Engine};
 pub use load::{LoadError, Loaded};
 pub use silence::Silence;
+pub use span::Span;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
+pub use store::{Layout, PeerMissing, Store};
 
 /// The six databases that the cluster may replicate, in the order in which they are created.
 pub const KNOWN_DATABASES: [&str; 6] = ["amavisd", "iredadmin", "iredapd", "roundcubemail", "sogo", "vmail"];
@@ -44,9 +50,15 @@ pub struct Cluster {
     /// Additional DNS records of the zone.
     #[serde(default)]
     pub dns: Dns,
-    /// What mail lies on; unstated, nothing is said about it.
+    /// What mail lies on; unstated, nothing is said about it. With `[store]`, that says it.
     #[serde(default)]
     pub storage: Option<Storage>,
+    /// The mail store on ZFS; unstated, mailboxes are local to each mail node.
+    #[serde(default)]
+    pub store: Option<Store>,
+    /// Who decides which mail node is the writer of the mail store.
+    #[serde(default, rename = "role")]
+    pub election: Election,
     /// Findings of the check that are accepted.
     #[serde(default, rename = "silence")]
     pub silences: Vec<Silence>,
@@ -100,6 +112,9 @@ pub struct Node {
     /// Exactly one mail node is the primary: webmail's first choice, and the first next hop of mail.
     #[serde(default)]
     pub primary: bool,
+    /// A mail node's own disks for the pool of the mail store, where they differ from those in `[store]`.
+    #[serde(default)]
+    pub disks: Vec<String>,
 }
 
 /// What a machine does. The kebab-case name is also the name of its templates folder and its image.

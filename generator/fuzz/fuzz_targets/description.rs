@@ -6,7 +6,7 @@
 
 use generator::check::{examine, has_errors};
 use generator::diag;
-use generator::render::render;
+use generator::render::{Agent, render};
 use generator::secrets::Secrets;
 use generator::spec::Cluster;
 
@@ -30,11 +30,11 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     if has_errors(&examined.findings) {
         // Nobody renders such a description; it must not panic all the same.
         if let Ok(secrets) = secrets {
-            let _ = render(&loaded.cluster, &secrets);
+            let _ = render(&loaded.cluster, &secrets, Some(&Agent::stand_in()));
         }
     } else {
         // What passes the check is rendered.
         let secrets = secrets.expect("names that pass the check stand in certificates");
-        render(&loaded.cluster, &secrets).expect("a description that passes the check is rendered");
+        render(&loaded.cluster, &secrets, Some(&Agent::stand_in())).expect("a description that passes the check is rendered");
     }
 });

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use similar::TextDiff;
 
+use super::agent::AgentArgs;
 use super::{Colors, Outcome, Status, count, keys, load};
 use crate::bundle::{Bundle, File};
 use crate::check::{check, has_errors};
@@ -43,6 +44,8 @@ pub(super) struct Args {
     /// The secrets with which the machine was installed; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// What the comparison found.
@@ -111,8 +114,10 @@ fn known(loaded: &Loaded, node: &str) -> Result<(), Outcome> {
 
 /// The node's files. Without secrets, a second rendering with others: what differs between the two holds secrets.
 fn renderings(args: &Args, cluster: &Cluster) -> Result<(Bundle, Option<Bundle>), Outcome> {
+    let agent = args.agent.load(cluster)?;
     let render = |secrets: &Secrets| {
-        crate::render::render(cluster, secrets).map_err(|e| Outcome::fault(Status::BadInput, super::render::chain(&e)))
+        crate::render::render(cluster, secrets, agent.as_ref())
+            .map_err(|e| Outcome::fault(Status::BadInput, super::render::chain(&e)))
     };
     match &args.secrets {
         Some(file) => Ok((render(&keys::load(file)?)?, None)),

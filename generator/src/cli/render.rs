@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
+use super::agent::AgentArgs;
 use super::{Colors, Outcome, Status, count, keys, load};
 use crate::bundle::{Bundle, Layout, WriteError};
 use crate::check::{Finding, check, examine_secrets, has_errors};
@@ -51,6 +52,8 @@ pub(super) struct Args {
     /// they are secret (bundle.json), and SHA256SUMS.
     #[arg(long)]
     bundle: bool,
+    #[command(flatten)]
+    agent: AgentArgs,
 }
 
 /// Secrets, where they are kept, and what is to be told about them.
@@ -74,9 +77,10 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
         });
     }
     Bundle::may_replace(&args.out).map_err(|e| unwritable(&e))?;
+    let agent = args.agent.load(&loaded.cluster)?;
     let chosen = choose(args, &loaded)?;
     err.push_str(&judge(&chosen, &loaded.cluster, colors)?);
-    let bundle = crate::render::render(&loaded.cluster, &chosen.secrets)
+    let bundle = crate::render::render(&loaded.cluster, &chosen.secrets, agent.as_ref())
         .map_err(|e| Outcome::fault(Status::BadInput, chain(&e)))?;
     let layout = if args.bundle { Layout::Archives } else { Layout::Folders };
     let written = bundle.write_dir(&args.out, layout).map_err(|e| unwritable(&e))?;

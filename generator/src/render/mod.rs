@@ -1,10 +1,12 @@
 //! From a description and its secrets to the in-memory tree of every node's files: templates (whose tree mirrors the
 //! target's file system) filled from a plain [`model`], with the owner and mode of each file from [`files`].
 
+mod agent;
 mod files;
 mod model;
 mod runbook;
 mod services;
+mod store;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::secrets::Secrets;
 use crate::spec::{Cluster, Node, Role};
 use model::Model;
 
+pub use agent::{Agent, AgentError};
 pub use runbook::rollout;
 pub use services::{Service, restarts, services};
 
@@ -40,6 +43,9 @@ pub enum RenderError {
         /// What they should hold.
         what: String,
     },
+    /// The description has a mail store, and there is no program to carry to its nodes.
+    #[error("the description has a mail store ([store]), and its program, cluster-store, is not given")]
+    NoAgent,
     /// A template and the model do not fit together.
     #[error("template {name}: {source:#}")]
     Template {
@@ -58,17 +64,31 @@ pub enum RenderError {
     },
 }
 
-/// Renders every file of every node. The same description and secrets give the same bytes each time.
+/// Renders every file of every node. The same description, secrets and agent give the same bytes each time. The agent is
+/// needed for a description with a mail store only.
 ///
 /// # Errors
-/// [`RenderError`] if the description is incomplete, the secrets belong to another one, or a template does not fit.
-pub fn render(cluster: &Cluster, secrets: &Secrets) -> Result<Bundle, RenderError> {
+/// [`RenderError`] if the description is incomplete, the secrets belong to another one, the agent is missing, or a template
+/// does not fit.
+pub fn render(cluster: &Cluster, secrets: &Secrets, agent: Option<&Agent>) -> Result<Bundle, RenderError> {
     let environment = environment()?;
-    let nodes = cluster
-        .nodes
-        .iter()
-        .map(|node| Ok((node.name.clone(), render_node(&environment, cluster, secrets, node)?)))
-        .collect::<Result<BTreeMap<_, _>, RenderError>>()?;
+    let agent = match (&cluster.store, agent) {
+        (None, _) => None,
+        (Some(_), Some(agent)) => Some(agent),
+        (Some(_), None) => return Err(RenderError::NoAgent),
+    };
+    let mut nodes = BTreeMap::new();
+    for node in &cluster.nodes {
+        let mut tree = render_node(&environment, cluster, secrets, node)?;
+        if let Some(agent) = agent.filter(|_| node.role == Role::Mail) {
+            tree.files.insert(agent::PATH.to_owned(), plain(agent.bytes(), 0o755));
+        }
+        tree.validate().map_err(|source| RenderError::Tree {
+            node: node.name.clone(),
+            source,
+        })?;
+        nodes.insert(node.name.clone(), tree);
+    }
     let zones = cluster
         .domains()
         .map(|domain| (domain.to_owned(), zone::zone(cluster, domain)))
@@ -118,21 +138,22 @@ fn render_node(
     if node.role == Role::Mail {
         for domain in cluster.domains() {
             let path = format!("/usr/local/share/cluster/zone/{domain}.zone");
-            let file = File {
-                contents: zone::zone(cluster, domain).into_bytes(),
-                mode: 0o644,
-                owner: "root".to_owned(),
-                group: "root".to_owned(),
-                secret: false,
-            };
-            tree.files.insert(path, file);
+            tree.files
+                .insert(path, plain(zone::zone(cluster, domain).as_bytes(), 0o644));
         }
     }
-    tree.validate().map_err(|source| RenderError::Tree {
-        node: node.name.clone(),
-        source,
-    })?;
     Ok(tree)
+}
+
+/// A file of root's that holds no secret.
+fn plain(contents: &[u8], mode: u32) -> File {
+    File {
+        contents: contents.to_vec(),
+        mode,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        secret: false,
+    }
 }
 
 /// Where a template's file lies on a node of the role; nothing if the template is not for that role.
@@ -141,8 +162,24 @@ fn target(template: &str, role: Role) -> Option<String> {
     (folder == "common" || folder == role.as_str()).then(|| format!("/{}", path.trim_end_matches(".j2")))
 }
 
-/// The schema of a database that is not replicated is left out, and so are time servers that are not described.
+/// Files that only the mail store needs.
+const OF_STORE: [&str; 4] = [
+    "/etc/cluster-store/",
+    "/etc/dovecot/sieve/",
+    "/etc/systemd/system/cluster-store.service",
+    "/usr/local/sbin/mail-doors",
+];
+
+/// The schema of a database that is not replicated is left out, and so are time servers and a mail store that are not
+/// described.
 fn wanted(path: &str, cluster: &Cluster) -> bool {
+    if OF_STORE.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.store.is_some();
+    }
+    // Where there is a store, no Postfix of a mail node looks up mailboxes.
+    if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {
+        return false;
+    }
     if path.starts_with("/etc/systemd/timesyncd.conf.d/") {
         return !cluster.network.time_servers.is_empty();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::store::Store;
 use super::{RenderError, Service, services};
 use crate::secrets::Secrets;
 use crate::spec::{CheckProfile, Cluster, Node, Role};
@@ -28,6 +29,7 @@ pub(super) struct Model {
     database: Database,
     mail: Mail,
     webmail: Webmail,
+    store: Option<Store>,
     secrets: Secret,
 }
 
@@ -203,6 +205,7 @@ impl Model {
                 },
                 options: cluster.webmail.options.clone(),
             },
+            store: Store::new(cluster, node),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

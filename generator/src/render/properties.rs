@@ -128,7 +128,7 @@ fn secrets(cluster: &Cluster) -> Secrets {
 }
 
 fn bundle(cluster: &Cluster) -> Bundle {
-    render(cluster, &secrets(cluster)).unwrap()
+    render(cluster, &secrets(cluster), Some(&Agent::stand_in())).unwrap()
 }
 
 /// Lines of each file, by node's place in the description and by path; zones by their place among the domains.
@@ -246,7 +246,7 @@ proptest! {
     fn no_value_makes_rendering_panic(place in 0..PLACES, key in odd(), value in odd()) {
         let mut cluster = everything().cluster;
         put(&mut cluster, place, &key, &value);
-        let _ = render(&cluster, &secrets(&cluster));
+        let _ = render(&cluster, &secrets(&cluster), Some(&Agent::stand_in()));
     }
 }
 

@@ -48,6 +48,23 @@ const MAIL: [Service; 7] = [
     service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
     service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
 ];
+/// The agent of the mail store, and what imports the pool at a start.
+const STORE: [Service; 4] = [
+    service("zfs-load-module", &[]),
+    service("zfs-import-cache", &[]),
+    service("zfs-import.target", &[]),
+    service(
+        "cluster-store",
+        &[
+            "/usr/local/sbin/cluster-store",
+            "/etc/cluster-store/store.toml",
+            "/etc/ssl/cluster/",
+            "/etc/systemd/system/cluster-store.service",
+        ],
+    ),
+];
+/// The firewall reads the doors' rules, too.
+const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
 const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
 const CLOCK: Service = service("systemd-timesyncd", &["/etc/systemd/timesyncd.conf.d/"]);
@@ -60,7 +77,16 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         Role::LoadBalancer => &LOAD_BALANCER,
     };
     let clock = (!cluster.network.time_servers.is_empty()).then_some(CLOCK);
-    COMMON.iter().chain(of_role).copied().chain(clock).collect()
+    let store: &[Service] = match node.role {
+        Role::Mail if cluster.store.is_some() => &STORE,
+        _ => &[],
+    };
+    let guarded = |service: Service| match service.unit {
+        "nftables" if !store.is_empty() => DOORS,
+        _ => service,
+    };
+    let all = COMMON.iter().chain(store).chain(of_role).copied();
+    all.map(guarded).chain(clock).collect()
 }
 
 /// The units of a node that an installation restarts if these files change.

@@ -16,7 +16,7 @@ use generator::spec::Cluster;
 /// The script of the pair's first mail node.
 static SCRIPT: LazyLock<String> = LazyLock::new(|| {
     let cluster: Cluster = toml::from_str(include_str!("../../examples/pair.toml")).unwrap();
-    let bundle = render(&cluster, &Secrets::from_seed(&cluster, 1).unwrap()).unwrap();
+    let bundle = render(&cluster, &Secrets::from_seed(&cluster, 1).unwrap(), None).unwrap();
     bundle.nodes["mail1"].install.clone()
 });
 

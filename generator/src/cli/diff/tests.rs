@@ -118,6 +118,7 @@ fn what_cannot_be_read_is_neither_the_same_nor_changed() {
         node: "lb".into(),
         root: "/".into(),
         secrets: None,
+        agent: AgentArgs::default(),
     };
     let outcome = comparison.outcome(&args, &[]);
     assert_eq!(outcome.status, Status::Environment);

@@ -6,7 +6,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use crate::bundle::{Bundle, Tree};
-use crate::render::{render, restarts, rollout};
+use crate::render::{Agent, render, restarts, rollout};
 use crate::secrets::Secrets;
 use crate::spec::{Cluster, Node};
 
@@ -22,11 +22,13 @@ pub(super) fn steps(cluster: &Cluster, before: &Secrets, after: &Secrets, descri
     let whole = before
         .complete(cluster, OffsetDateTime::now_utc())
         .map(|(whole, _)| whole);
+    // Secrets are in no program, so that what stands for the agent is as good as the agent.
+    let agent = Agent::stand_in();
     let old = whole
         .ok()
-        .and_then(|whole| render(cluster, &whole).ok())
+        .and_then(|whole| render(cluster, &whole, Some(&agent)).ok())
         .unwrap_or_default();
-    let new = render(cluster, after).unwrap_or_default();
+    let new = render(cluster, after, Some(&agent)).unwrap_or_default();
     let steps: Vec<Step<'_>> = rollout(cluster)
         .filter_map(|node| step(cluster, node, &old, &new))
         .collect();

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::bundle::{Bundle, Tree};
-use crate::render::render;
+use crate::render::{Agent, render};
 
 const PAIR: &str = include_str!("../../../examples/pair.toml");
 const NO_GATEWAY: &str = include_str!("../../../examples/no-gateway.toml");
@@ -10,7 +10,7 @@ const NO_GATEWAY: &str = include_str!("../../../examples/no-gateway.toml");
 fn rendered(text: &str) -> (Cluster, Bundle) {
     let cluster: Cluster = toml::from_str(text).unwrap();
     let secrets = Secrets::from_seed(&cluster, 1).unwrap();
-    let bundle = render(&cluster, &secrets).unwrap();
+    let bundle = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
     (cluster, bundle)
 }
 
@@ -205,7 +205,7 @@ fn machines_are_called_by_their_own_names_and_addresses() {
 fn it_holds_no_secret() {
     let cluster: Cluster = toml::from_str(PAIR).unwrap();
     let secrets = Secrets::from_seed(&cluster, 7).unwrap();
-    let book = render(&cluster, &secrets).unwrap().runbook;
+    let book = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap().runbook;
     for (name, value) in secrets.passwords() {
         assert!(!book.contains(value), "{name}");
     }

@@ -142,7 +142,7 @@ proptest::proptest! {
             }
             let findings = crate::check::examine_secrets(&secrets, &cluster, today());
             proptest::prop_assert!(!crate::check::has_errors(&findings), "{:?}", findings);
-            proptest::prop_assert!(crate::render::render(&cluster, &secrets).is_ok());
+            proptest::prop_assert!(crate::render::render(&cluster, &secrets, None).is_ok());
         }
     }
 }
