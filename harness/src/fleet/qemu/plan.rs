@@ -61,7 +61,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Plan<'a>, LaunchError> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", request.cluster.origin));
         let secrets = Secrets::from_seed(cluster, SECRETS).map_err(|e| bad(e.to_string()))?;
-        let bundle = render(cluster, &secrets).map_err(|e| bad(e.to_string()))?;
+        let bundle = render(cluster, &secrets, None).map_err(|e| bad(e.to_string()))?;
         let addresses =
             Addresses::plan(cluster).ok_or_else(|| bad("the subnet has no room for a test client".into()))?;
         let qemu = tools::qemu(progress).await.map_err(environment)?;
