@@ -1,6 +1,8 @@
 //! What keeps a cluster from being healthy, read from the machines themselves: services, replica threads, and the load
 //! balancer's own opinion of its back ends.
 
+use std::collections::BTreeMap;
+
 use generator::spec::Role;
 
 /// systemd units that have to be active on a machine of a role (they are what the install script enables).
@@ -49,35 +51,73 @@ print $s "show stat\n"; print while <$s>;"#;
     ["perl", "-MIO::Socket::UNIX", "-e", script].map(str::to_owned).to_vec()
 }
 
-/// The back-end servers that are not up, from the CSV of `show stat`. A back end without servers is an ailment as well.
-pub fn servers_down(csv: &str) -> Vec<String> {
+/// A back-end server as HAProxy sees it.
+struct Server<'a> {
+    proxy: &'a str,
+    name: &'a str,
+    status: &'a str,
+}
+
+/// The back-end servers in the CSV of `show stat`.
+///
+/// # Errors
+/// The CSV cannot be read, or holds none, in words.
+fn servers(csv: &str) -> Result<Vec<Server<'_>>, String> {
     let mut lines = csv.lines();
     let header: Vec<&str> = lines.next().unwrap_or("").trim_start_matches("# ").split(',').collect();
     let column = |name: &str| header.iter().position(|field| *field == name);
-    let (Some(proxy), Some(server), Some(status)) = (column("pxname"), column("svname"), column("status")) else {
-        return vec!["HAProxy's statistics cannot be read".to_owned()];
+    let (Some(proxy), Some(name), Some(status)) = (column("pxname"), column("svname"), column("status")) else {
+        return Err("HAProxy's statistics cannot be read".to_owned());
     };
-    let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
-    let servers: Vec<&Vec<&str>> = rows
-        .iter()
-        .filter(|row| {
-            row.get(server)
-                .is_some_and(|name| !matches!(*name, "FRONTEND" | "BACKEND" | ""))
+    let server = |line| {
+        let fields: Vec<&'_ str> = str::split(line, ',').collect();
+        let field = |index: usize| fields.get(index).copied();
+        Some(Server {
+            proxy: field(proxy)?,
+            name: field(name)?,
+            status: field(status)?,
         })
-        .filter(|row| {
-            row.get(status)
-                .is_some_and(|state| !matches!(*state, "OPEN" | "no check"))
-        })
-        .collect();
+    };
+    let is_server = |server: &Server<'_>| {
+        !matches!(server.name, "FRONTEND" | "BACKEND" | "") && !matches!(server.status, "OPEN" | "no check")
+    };
+    let servers: Vec<Server<'_>> = lines.filter_map(server).filter(is_server).collect();
     if servers.is_empty() {
-        return vec!["HAProxy has no servers".to_owned()];
+        return Err("HAProxy has no servers".to_owned());
     }
-    servers
-        .iter()
-        .filter(|row| row.get(status) != Some(&"UP"))
-        .map(|row| {
-            let field = |index: usize| row.get(index).copied().unwrap_or("?");
-            format!("HAProxy holds {}/{} for {}", field(proxy), field(server), field(status))
+    Ok(servers)
+}
+
+/// The back-end servers that are not up. A back end without servers is an ailment as well.
+pub fn servers_down(csv: &str) -> Vec<String> {
+    let servers = match servers(csv) {
+        Ok(servers) => servers,
+        Err(ailment) => return vec![ailment],
+    };
+    let down = servers.iter().filter(|server| server.status != "UP");
+    down.map(|server| {
+        let Server { proxy, name, status } = server;
+        format!("HAProxy holds {proxy}/{name} for {status}")
+    })
+    .collect()
+}
+
+/// The back ends of which not exactly one server is up: of a mail store's nodes one has open doors.
+pub fn not_one_up(csv: &str) -> Vec<String> {
+    let servers = match servers(csv) {
+        Ok(servers) => servers,
+        Err(ailment) => return vec![ailment],
+    };
+    let mut up: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for server in &servers {
+        let names = up.entry(server.proxy).or_default();
+        names.extend((server.status == "UP").then_some(server.name));
+    }
+    let wrong = up.into_iter().filter(|(_, names)| names.len() != 1);
+    wrong
+        .map(|(proxy, names)| match names.as_slice() {
+            [] => format!("HAProxy holds no server of {proxy} for up"),
+            names => format!("HAProxy holds several servers of {proxy} for up: {}", names.join(", ")),
         })
         .collect()
 }
@@ -114,5 +154,17 @@ mod tests {
             ["HAProxy has no servers"]
         );
         assert_eq!(servers_down(""), ["HAProxy's statistics cannot be read"]);
+    }
+
+    #[test]
+    fn of_a_mail_stores_nodes_exactly_one_is_up() {
+        assert_eq!(not_one_up(STATS), Vec::<String>::new());
+        let both = STATS.replace("DOWN 1/2", "UP");
+        assert_eq!(
+            not_one_up(&both),
+            ["HAProxy holds several servers of webmail for up: mail1, mail2"]
+        );
+        let none = STATS.replace("mail1,0,UP", "mail1,0,DOWN");
+        assert_eq!(not_one_up(&none), ["HAProxy holds no server of webmail for up"]);
     }
 }

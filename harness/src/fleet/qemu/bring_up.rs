@@ -188,6 +188,7 @@ async fn set_up(
     }))
     .await?;
     stages.end("install");
+    fleet.first_writer(plan.cluster).await?;
     wait_healthy(fleet, progress).await?;
     prepare_probe_tables(fleet).await?;
     stages.end("ready");

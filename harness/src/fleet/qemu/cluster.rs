@@ -38,6 +38,8 @@ const KNOCK: Duration = Duration::from_secs(5);
 /// A cluster of QEMU machines.
 pub struct QemuFleet {
     pub(super) topology: Topology,
+    /// Whether both mail nodes have one mail store, of which one is the writer.
+    pub(super) store: bool,
     /// Passwords of the accounts, by address.
     pub(super) passwords: BTreeMap<String, String>,
     /// Trusts the cluster's authority and nobody else.
@@ -135,12 +137,15 @@ impl QemuFleet {
     }
 
     async fn ailments_of(&self, node: &NodeInfo) -> Vec<String> {
-        let units = ailment::services(node.role);
+        let mut units = ailment::services(node.role).to_vec();
+        if self.store && node.role == Role::Mail {
+            units.push("cluster-store");
+        }
         let mut found = match self
-            .exec(&node.name, &ailment::is_active_argv(units), self.stretch(ASK))
+            .exec(&node.name, &ailment::is_active_argv(&units), self.stretch(ASK))
             .await
         {
-            Ok(output) => ailment::inactive(units, &output.stdout),
+            Ok(output) => ailment::inactive(&units, &output.stdout),
             Err(error) => return vec![error.to_string()],
         };
         match node.role {
@@ -157,6 +162,7 @@ impl QemuFleet {
                     .ask(&node.name, "ask HAProxy for its servers", &ailment::haproxy_argv())
                     .await
                 {
+                    Ok(csv) if self.store => found.extend(ailment::not_one_up(&csv)),
                     Ok(csv) => found.extend(ailment::servers_down(&csv)),
                     Err(error) => found.push(error.to_string()),
                 }
@@ -387,7 +393,11 @@ impl Fleet for QemuFleet {
 
     async fn ailments(&self) -> Vec<String> {
         let answers = self.topology.nodes.iter().map(|node| self.ailments_of(node));
-        futures::future::join_all(answers).await.concat()
+        let mut found = futures::future::join_all(answers).await.concat();
+        if self.store {
+            found.extend(self.store_ailments().await);
+        }
+        found
     }
 
     async fn collect(&self, dir: &Path) -> Result<(), FleetError> {

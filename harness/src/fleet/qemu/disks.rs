@@ -1,10 +1,11 @@
 //! The disks of a machine: the system disk, which begins as its image, and beside it those for its data, which begin
 //! empty. All are thin and begin, move and are kept together.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use generator::spec::Role;
+use generator::spec::{Cluster, Role};
 
 use super::spec::DataDisk;
 use crate::image::{self, Image};
@@ -22,14 +23,44 @@ const GROWN: u64 = 256 << 20;
 /// Size of a data disk in MiB, as the guest sees it.
 const SIZE_MIB: u64 = 4096;
 
-/// Serial numbers of the data disks of a role's machines, in the guest's order; see [`DataDisk::serial`]. A mail node has
-/// one, for the pool that mail lies in. How many there are is decided here and nowhere else.
-pub(super) fn serials(role: Role) -> Vec<String> {
-    let count = match role {
-        Role::Mail => 1,
-        Role::Gateway | Role::LoadBalancer => 0,
+/// How udev names a virtio disk after its serial number.
+const BY_SERIAL: &str = "/dev/disk/by-id/virtio-";
+
+/// What virtio-blk has room for (virtio specification 1.2, section 5.2.6: 20 bytes).
+const LONGEST_SERIAL: usize = 20;
+
+/// Serial numbers of the data disks of each role's machines, in the guest's order; see [`DataDisk::serial`]. Mail nodes
+/// have those that the description names for the pool of the mail store; without a store one that nothing uses, so that
+/// both kinds of cluster begin as the same booted machines. What disks there are is decided here and nowhere else.
+///
+/// # Errors
+/// The description names disks that a virtual machine cannot have, in words.
+pub(super) fn serials(cluster: &Cluster) -> Result<BTreeMap<Role, Vec<String>>, String> {
+    let mail = match &cluster.store {
+        None => vec!["pool0".to_owned()],
+        Some(_) => of_store(cluster)?,
     };
-    (0..count).map(|number| format!("pool{number}")).collect()
+    Ok(BTreeMap::from([(Role::Mail, mail)]))
+}
+
+fn of_store(cluster: &Cluster) -> Result<Vec<String>, String> {
+    let nodes = cluster.mail_nodes();
+    let mut lists = nodes.iter().map(|node| cluster.disks(node));
+    let first = lists.next().unwrap_or_default();
+    if lists.any(|list| list != first) {
+        return Err("the mail nodes' disks have different names; on virtual machines they have to be the same".into());
+    }
+    first.iter().map(|disk| serial(disk)).collect()
+}
+
+fn serial(disk: &str) -> Result<String, String> {
+    let serial = disk.strip_prefix(BY_SERIAL).filter(|serial| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=LONGEST_SERIAL).contains(&serial.len()) && serial.bytes().all(plain) && *serial != "disk"
+    });
+    serial.map(str::to_owned).ok_or_else(|| {
+        format!("{disk} is no disk that a virtual machine can have; name it {BY_SERIAL}pool0, virtio-pool1 and so on")
+    })
 }
 
 /// The data disks of a machine whose files lie in `folder`.
@@ -124,17 +155,35 @@ pub(super) async fn copy(from: &Path, to: &Path) -> Result<(), ToolError> {
 mod tests {
     use super::*;
 
-    const ROLES: [Role; 3] = [Role::Mail, Role::Gateway, Role::LoadBalancer];
-
-    #[test]
-    fn a_mail_node_alone_has_a_disk_for_its_pool() {
-        assert_eq!(ROLES.map(|role| serials(role).join(" ")), ["pool0", "", ""]);
+    fn described(disks: &str) -> Cluster {
+        let text = include_str!("../../../../generator/examples/store.toml");
+        let text = text.replace("[\"/dev/disk/by-id/virtio-pool0\"]", disks);
+        toml::from_str(&text).unwrap()
     }
 
     #[test]
-    fn a_serial_number_fits_the_device_and_is_not_the_system_disks_name() {
-        let all = ROLES.into_iter().flat_map(serials).collect::<Vec<_>>();
-        assert!(all.iter().all(|serial| serial.len() <= 20 && serial != "disk"));
+    fn a_mail_node_alone_has_a_disk_for_its_pool() {
+        for example in [
+            include_str!("../../../../generator/examples/pair.toml"),
+            include_str!("../../../../generator/examples/store.toml"),
+        ] {
+            let serials = serials(&toml::from_str(example).unwrap()).unwrap();
+            assert_eq!(serials, BTreeMap::from([(Role::Mail, vec!["pool0".to_owned()])]));
+        }
+    }
+
+    #[test]
+    fn a_mirror_has_the_disks_that_are_described() {
+        let cluster = described("[\"/dev/disk/by-id/virtio-left\", \"/dev/disk/by-id/virtio-right\"]");
+        assert_eq!(serials(&cluster).unwrap()[&Role::Mail], ["left", "right"]);
+    }
+
+    #[test]
+    fn a_disk_that_a_virtual_machine_cannot_have_is_refused_by_name() {
+        for disk in ["/dev/sdb", "/dev/disk/by-id/virtio-", "/dev/disk/by-id/virtio-disk"] {
+            let refused = serials(&described(&format!("[{disk:?}]"))).unwrap_err();
+            assert!(refused.starts_with(disk), "{refused}");
+        }
     }
 
     #[test]

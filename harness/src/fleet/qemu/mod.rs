@@ -28,6 +28,7 @@ mod room;
 mod run_dir;
 mod spec;
 mod state;
+mod store;
 mod warm;
 
 pub use boot::{Beginning, BootLimits, BootTimes, OnStage, boot, boot_again, boot_all};

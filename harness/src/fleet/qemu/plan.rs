@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use generator::bundle::Bundle;
-use generator::render::render;
+use generator::render::{Agent, render};
 use generator::secrets::Secrets;
 use generator::spec::{Cluster, Node as NodeSpec, Role};
 use tokio::time::Instant;
@@ -42,6 +42,8 @@ pub(super) struct Plan<'a> {
     pub qemu: Qemu,
     pub accelerator: Accelerated,
     pub images: BTreeMap<Role, Image>,
+    /// Serial numbers of each role's data disks.
+    data_disks: BTreeMap<Role, Vec<String>>,
 }
 
 /// The network of a cluster, before its machines: the switch with their ports, and the harness's own host on it.
@@ -61,7 +63,9 @@ impl<'a> Plan<'a> {
     ) -> Result<Plan<'a>, LaunchError> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", request.cluster.origin));
         let secrets = Secrets::from_seed(cluster, SECRETS).map_err(|e| bad(e.to_string()))?;
-        let bundle = render(cluster, &secrets, None).map_err(|e| bad(e.to_string()))?;
+        let data_disks = disks::serials(cluster).map_err(bad)?;
+        let agent = agent(cluster, progress).await?;
+        let bundle = render(cluster, &secrets, agent.as_ref()).map_err(|e| bad(e.to_string()))?;
         let addresses =
             Addresses::plan(cluster).ok_or_else(|| bad("the subnet has no room for a test client".into()))?;
         let qemu = tools::qemu(progress).await.map_err(environment)?;
@@ -82,6 +86,7 @@ impl<'a> Plan<'a> {
             qemu,
             accelerator,
             images,
+            data_disks,
         })
     }
 
@@ -167,7 +172,7 @@ impl<'a> Plan<'a> {
 
     /// Serial numbers of the data disks of a role's machines.
     pub fn data_disks(&self, role: Role) -> Vec<String> {
-        disks::serials(role)
+        self.data_disks.get(&role).cloned().unwrap_or_default()
     }
 
     /// Makes the disks of a new machine of a role in `folder`.
@@ -250,6 +255,7 @@ impl<'a> Plan<'a> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", self.request.cluster.origin));
         Ok(QemuFleet {
             topology: self.cluster.into(),
+            store: self.cluster.store.is_some(),
             passwords: self.secrets.mailbox_passwords.clone(),
             trusting: tls::trusting(&self.bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
             opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,
@@ -341,6 +347,22 @@ fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let of_interest = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
     text.lines().filter(of_interest).take(2).collect()
+}
+
+/// The program of the mail store's agent, for a cluster that has one.
+async fn agent(cluster: &Cluster, progress: &Progress) -> Result<Option<Agent>, LaunchError> {
+    if cluster.store.is_none() {
+        return Ok(None);
+    }
+    let file = tools::agent::agent(progress).await.map_err(environment)?;
+    let bytes = tokio::fs::read(&file)
+        .await
+        .map_err(|e| io(&format!("read {}", file.display()), &e))?;
+    let agent = Agent::new(bytes).map_err(|reason| LaunchError::Environment {
+        what: format!("{}: {reason}", file.display()),
+        mend: format!("name a static binary by {}, or unset it", tools::agent::VARIABLE),
+    });
+    agent.map(Some)
 }
 
 async fn images(cluster: &Cluster, progress: &Progress) -> Result<BTreeMap<Role, Image>, LaunchError> {

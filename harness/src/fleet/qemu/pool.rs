@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use generator::spec::Role;
 use tempfile::TempDir;
 
 use super::freeze::{MOVE, freeze, wake};
@@ -51,6 +50,10 @@ const SCRUB: &str = "
     zpool scrub -w mail
     zpool status -x mail | grep -q 'is healthy'";
 
+fn disk() -> [String; 1] {
+    ["pool0".to_owned()]
+}
+
 struct Bench {
     run_dir: RunDir,
     kept: TempDir,
@@ -84,7 +87,7 @@ impl Bench {
             initrd: image.initrd.clone(),
             command_line: image.command_line.clone(),
             disk: disk_file(kept.path(), NAME),
-            data_disks: disks::attached(&disks::serials(Role::Mail), kept.path(), NAME),
+            data_disks: disks::attached(&disk(), kept.path(), NAME),
             memory_mib: 1024,
             memory: Memory::Shared(memory_file(kept.path(), NAME)),
             start: Start::Boot,
@@ -116,7 +119,7 @@ impl Bench {
     /// A new machine that has booted.
     async fn boot(&self) -> Arc<Node> {
         let folder = self.kept.path();
-        disks::make(&self.qemu, &self.image, &disks::serials(Role::Mail), folder, NAME)
+        disks::make(&self.qemu, &self.image, &disk(), folder, NAME)
             .await
             .expect("disks");
         let booted = boot_all(
@@ -134,12 +137,10 @@ impl Bench {
     /// A copy of the frozen machine that goes on.
     async fn go_on(&self, boot_id: String) -> Arc<Node> {
         let (from, to) = (self.kept.path(), self.run_dir.path());
-        disks::fork(&self.qemu, &disks::serials(Role::Mail), NAME, from, to)
-            .await
-            .expect("disks");
+        disks::fork(&self.qemu, &disk(), NAME, from, to).await.expect("disks");
         let spec = MachineSpec {
             disk: disk_file(to, NAME),
-            data_disks: disks::attached(&disks::serials(Role::Mail), to, NAME),
+            data_disks: disks::attached(&disk(), to, NAME),
             memory: Memory::Fork(memory_file(from, NAME)),
             start: Start::Restore(state_file(from, NAME)),
             ..self.spec.clone()
@@ -161,7 +162,7 @@ impl Bench {
 }
 
 fn lengths(folder: &Path) -> String {
-    let disks = disks::attached(&disks::serials(Role::Mail), folder, NAME);
+    let disks = disks::attached(&disk(), folder, NAME);
     let mib = |path: &Path| image::store::disk_bytes(path) >> 20;
     let data: Vec<String> = disks.iter().map(|disk| format!("{} MiB", mib(&disk.file))).collect();
     format!(

@@ -25,9 +25,16 @@ impl QemuFleet {
     /// will show.
     pub(super) async fn warm_up(&self, progress: &Progress) {
         let phase = progress.phase("warm-up", "first log-ins on every mail node");
-        let nodes = self.topology.of_role(Role::Mail);
+        let mut nodes = self.topology.of_role(Role::Mail);
+        if self.store {
+            // The other node takes nobody in.
+            nodes.truncate(1);
+        }
         let logins = nodes.iter().zip(&self.topology.users).map(|(node, user)| async move {
-            match self.log_in(user, Some(node), self.stretch(FIRST)).await {
+            match self
+                .log_in(user, (!self.store).then_some(*node), self.stretch(FIRST))
+                .await
+            {
                 Outcome::Ok { .. } => None,
                 Outcome::Fail { reason } | Outcome::Unknown { reason } => Some(format!("{node}: {reason}")),
             }
