@@ -24,11 +24,13 @@ mod mailboxes;
 mod mariadb;
 mod names;
 mod options;
+mod pool;
 mod queue;
 mod rules;
 mod secrets;
 mod silence;
 mod storage;
+mod store;
 mod topology;
 mod zone;
 
@@ -74,6 +76,8 @@ pub fn examine(loaded: &Loaded) -> Examined {
         mailboxes::check,
         balancing::check,
         storage::check,
+        pool::check,
+        store::check,
         database::check,
         mariadb::check,
         queue::check,

@@ -15,6 +15,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     cut_off(findings);
     everywhere(findings);
     ports(findings);
+    figures(findings);
 }
 
 fn unset(findings: &mut Findings<'_>) {
@@ -110,6 +111,24 @@ fn ports(findings: &mut Findings<'_>) {
             .why(exposed(port))
             .help("name the hosts that need the port")
             .fix(findings.instead(&path, format!("\"{subnet}\"")));
+        findings.push(finding);
+    }
+}
+
+/// Who reads the figures of the mail store.
+fn figures(findings: &mut Findings<'_>) {
+    let readers = findings.cluster().store.iter().flat_map(|store| &store.metrics_from);
+    for (index, from) in readers.enumerate().filter(|(_, from)| from.prefix_len() < WORLD) {
+        let path = format!("store.metrics_from[{index}]");
+        let finding = findings
+            .at(
+                "port-open-to-world",
+                &path,
+                extent(from),
+                format!("the agents' figures are open to {}", extent(from)),
+            )
+            .why(exposed(9090))
+            .help("name the hosts that read them");
         findings.push(finding);
     }
 }

@@ -53,6 +53,7 @@ const fn standing(code: &'static str, summary: &'static str) -> Rule {
 
 /// All rules, by code.
 pub const RULES: &[Rule] = &[
+    warning("accept-unwatched", "mail is taken in on one node, and nobody is told"),
     error("address-outside-subnet", "a node's address lies outside the subnet"),
     error(
         "address-reserved",
@@ -80,6 +81,11 @@ pub const RULES: &[Rule] = &[
         "a certificate that does not cover a name which clients look for",
     ),
     error("certificate-unreadable", "a certificate that is none"),
+    warning(
+        "disk-by-place",
+        "a disk by a name that the kernel gives anew at each start",
+    ),
+    error("disk-invalid", "a disk that is no path of one"),
     judgement("dkim-invalid", "a DKIM record that receivers cannot use"),
     judgement("dmarc-invalid", "a DMARC record that receivers pass over"),
     warning("dmarc-without-dkim", "a strict DMARC policy without signatures"),
@@ -89,6 +95,7 @@ pub const RULES: &[Rule] = &[
     error("dns-record-invalid", "a record that no name server would load"),
     error("duplicate-address", "two nodes have one address"),
     error("duplicate-database", "a database is listed twice"),
+    error("duplicate-disk", "a disk is named twice"),
     error("duplicate-domain", "a mail domain is given twice"),
     error("duplicate-mailbox", "a mailbox is described twice"),
     error("duplicate-name", "two nodes have one name"),
@@ -125,6 +132,10 @@ pub const RULES: &[Rule] = &[
         "managed-option",
         "a raw option overrides what two-way replication is built on",
     ),
+    warning(
+        "manual-role",
+        "nobody takes over when the writer of the mail store dies",
+    ),
     error(
         "message-size",
         "a largest message that is none, or larger than anything takes",
@@ -140,6 +151,7 @@ pub const RULES: &[Rule] = &[
     warning("no-time-source", "nothing keeps the nodes' clocks"),
     judgement("no-timeouts", "a time limit of HAProxy that is none"),
     error("open-relay", "a raw option lets everybody relay"),
+    error("pool-name", "a name that no pool can have"),
     judgement("port-open-to-world", "an inner service's port is open to the world"),
     error("primary-not-mail", "the primary is not a mail node"),
     warning("queue-days-few", "mail waits less long than is the custom"),
@@ -149,6 +161,8 @@ pub const RULES: &[Rule] = &[
     judgement("relay-without-brackets", "a next hop is an address without brackets"),
     error("repeated-secret", "one secret serves two purposes"),
     error("replication-host", "the replication account is not limited to the peer"),
+    warning("retention-short", "what was set aside goes before the queue is done"),
+    warning("role-without-store", "a decision about a mail store that is not there"),
     error("router-outside-subnet", "the router lies outside the subnet"),
     error("secret-in-description", "a secret stands in the description"),
     judgement(
@@ -173,8 +187,14 @@ pub const RULES: &[Rule] = &[
     judgement("spf-invalid", "an SPF record that receivers count as an error"),
     judgement("spf-permissive", "an SPF record that vouches for everybody"),
     error("ssh-cut-off", "the firewalls would let no administrator in"),
+    error("storage-contradicts-store", "two statements about what mail lies on"),
     warning("storage-without-redundancy", "mail lies on one disk"),
+    error("store-disks", "more or fewer disks than the pool's layout takes"),
+    error("store-keep", "too few snapshots stay for the nodes to go on from"),
+    error("store-limits", "time limits of the mail store that do not go together"),
+    error("store-without-gateway", "a mail store to which nobody brings mail"),
     error("subnet-host-bits", "the subnet is not a network's address"),
+    error("third-vote", "a third vote that no machine can have"),
     error(
         "time-server-invalid",
         "a time server that is neither a name nor an address",

@@ -1,13 +1,31 @@
 //! Storage: what mail lies on, and what copies it.
 
 use super::Findings;
-use crate::spec::{Disks, Synchronised};
+use crate::spec::{Disks, Layout, Synchronised};
 
 pub(super) fn check(findings: &mut Findings<'_>) {
-    let Some(storage) = findings.cluster().storage else {
+    let cluster = findings.cluster();
+    if cluster
+        .store
+        .as_ref()
+        .is_some_and(|store| store.layout == Layout::Single)
+        && cluster.storage.and_then(|storage| storage.disks) != Some(Disks::Provider)
+    {
+        let finding = findings
+            .at(
+                "storage-without-redundancy",
+                "store.layout",
+                "one copy a node",
+                "mail lies on storage without redundancy",
+            )
+            .why("when the writer's disk dies, the other node has everything that was confirmed; what was taken in without it is gone, and until the disk is replaced and filled again there is one copy of all mail")
+            .help("lay mail on two disks with the same contents: layout = \"mirror\"; or, if a provider keeps the disk redundant, say so: [storage] disks = \"provider\"");
+        findings.push(finding);
+    }
+    let Some(storage) = cluster.storage else {
         return;
     };
-    if storage.disks == Some(Disks::Single) {
+    if storage.disks == Some(Disks::Single) && cluster.store.is_none() {
         let finding = findings
             .at(
                 "storage-without-redundancy",
