@@ -25,6 +25,7 @@ mod mariadb;
 mod names;
 mod options;
 mod pool;
+mod programs;
 mod queue;
 mod rules;
 mod secrets;
@@ -75,6 +76,7 @@ pub fn examine(loaded: &Loaded) -> Examined {
         topology::check,
         mailboxes::check,
         balancing::check,
+        programs::check,
         storage::check,
         pool::check,
         store::check,

@@ -61,7 +61,7 @@ pub struct Secrets {
     /// Initial password of each described mailbox, by address.
     pub mailbox_passwords: BTreeMap<String, String>,
     /// One certificate and key a node, by node name; its names cover the node's FQDN, its short name, its address, and
-    /// what it serves (a load balancer: the webmail host; a mail node: the webmail host and `localhost` too).
+    /// what it serves (a load balancer: the webmail host; a mail node: the webmail host, `localhost` and the name for mail programs).
     pub certificates: BTreeMap<String, Certificate>,
     /// What a rotation has replaced and the nodes accept until it is finished.
     #[serde(default, skip_serializing_if = "Previous::is_empty")]

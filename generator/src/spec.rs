@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod access;
 mod allowed;
 mod election;
 mod load;
@@ -13,7 +14,9 @@ mod silence;
 mod span;
 mod storage;
 mod store;
+mod tls;
 
+pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
 pub use election::{Election, Engine};
 pub use load::{LoadError, Loaded};
@@ -21,6 +24,7 @@ pub use silence::Silence;
 pub use span::Span;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
 pub use store::{Layout, PeerMissing, Store};
+pub use tls::{Tls, TlsProfile};
 
 /// The six databases that the cluster may replicate, in the order in which they are created.
 pub const KNOWN_DATABASES: [&str; 6] = ["amavisd", "iredadmin", "iredapd", "roundcubemail", "sogo", "vmail"];
@@ -38,6 +42,12 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Webmail: the name users type, and how the load balancer watches the nodes.
     pub webmail: Webmail,
+    /// How mail programs reach the cluster; left out, they do not.
+    #[serde(default)]
+    pub access: Option<Access>,
+    /// Which clients the cluster's TLS is made for.
+    #[serde(default)]
+    pub tls: Tls,
     /// Mail accounts to create at the first installation; more are added in the `vmail` database later.
     #[serde(default, rename = "mailbox")]
     pub mailboxes: Vec<Mailbox>,

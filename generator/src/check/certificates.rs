@@ -28,8 +28,15 @@ pub(super) fn check(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -
 /// The names under which clients of the node look for it.
 fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
     match node.role {
-        // HAProxy and the gateway's Postfix ask for the name, MariaDB for the address.
-        Role::Mail => vec![cluster.fqdn(node), node.address.to_string()],
+        // HAProxy and the gateway's Postfix ask for the name, MariaDB for the address, mail programs for the name that
+        // they are set to.
+        Role::Mail => {
+            let programs = cluster.access.iter().map(|access| access.host.clone());
+            [cluster.fqdn(node), node.address.to_string()]
+                .into_iter()
+                .chain(programs)
+                .collect()
+        }
         Role::Gateway => vec![cluster.fqdn(node)],
         Role::LoadBalancer => vec![cluster.webmail.host.clone()],
     }

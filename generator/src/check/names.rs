@@ -35,6 +35,13 @@ pub(super) fn is_domain(name: &str) -> bool {
             .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// The host name is the domain or lies below it.
+pub(super) fn is_below(domain: &str, host: &str) -> bool {
+    host.to_lowercase()
+        .strip_suffix(&domain.to_lowercase())
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 fn cluster_name(findings: &mut Findings<'_>) {
     let name = &findings.cluster().cluster.name;
     if !is_label(name) {
@@ -88,7 +95,7 @@ fn domains(findings: &mut Findings<'_>) {
     }
 }
 
-fn domain_help(finding: Finding, domain: &str) -> Finding {
+pub(super) fn domain_help(finding: Finding, domain: &str) -> Finding {
     match domain.strip_suffix('.') {
         Some(bare) if is_domain(bare) => finding.help(format!("here a domain stands without final dot: \"{bare}\"")),
         _ if !domain.is_ascii() => finding.help("write an internationalised domain in its ASCII form (xn--...)"),
@@ -188,11 +195,7 @@ fn webmail(findings: &mut Findings<'_>) {
         return;
     }
     // The zones of further domains hold no host names.
-    let inside = host
-        .to_lowercase()
-        .strip_suffix(&cluster.cluster.domain.to_lowercase())
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    if !inside {
+    if !is_below(&cluster.cluster.domain, host) {
         let finding = findings
             .at(
                 "webmail-outside-domains",

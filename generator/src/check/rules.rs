@@ -54,6 +54,15 @@ const fn standing(code: &'static str, summary: &'static str) -> Rule {
 /// All rules, by code.
 pub const RULES: &[Rule] = &[
     warning("accept-unwatched", "mail is taken in on one node, and nobody is told"),
+    warning(
+        "access-outside-domains",
+        "the name for mail programs is not in a zone that is generated",
+    ),
+    error(
+        "access-port-conflict",
+        "a port of the doors for mail programs is let in for something else",
+    ),
+    error("access-without-balancer", "doors for mail programs on no load balancer"),
     error("address-outside-subnet", "a node's address lies outside the subnet"),
     error(
         "address-reserved",
@@ -109,6 +118,10 @@ pub const RULES: &[Rule] = &[
         "a file system that is taken for replication",
     ),
     standing("former-secret", "a value that a rotation replaced is accepted still"),
+    error(
+        "invalid-access-host",
+        "the name for mail programs is no host name, or a node's",
+    ),
     error("invalid-cluster-name", "the cluster's name is no plain label"),
     error("invalid-domain", "a mail domain is no domain name"),
     error("invalid-mailbox", "a mailbox is no mail address"),
@@ -199,6 +212,7 @@ pub const RULES: &[Rule] = &[
         "time-server-invalid",
         "a time server that is neither a name nor an address",
     ),
+    warning("tls-old-clients", "clients without TLS 1.3 are shut out"),
     error("two-primaries", "more than one mail node is the primary"),
     error("unknown-database", "a database that the cluster does not know"),
     standing("unknown-secret", "a secret that belongs to nothing in the description"),

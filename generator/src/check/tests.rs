@@ -240,13 +240,14 @@ mod any_input {
             let text = std::fs::read_to_string(fixtures().into_iter().find(|p| rule_of(p) == "good").unwrap()).unwrap();
             let mut loaded = Cluster::parse("any.toml", &text).unwrap();
             let cluster = &mut loaded.cluster;
+            cluster.access = Some(crate::spec::Access { host: value.clone() });
             match which % 12 {
                 0 => cluster.cluster.name = value,
                 1 => cluster.cluster.domain = value,
                 2 => cluster.cluster.more_domains = vec![value.clone(), value],
                 3 => cluster.nodes[1].name = value,
                 4 => cluster.nodes.clear(),
-                5 => cluster.webmail.host = value,
+                5 => cluster.webmail.host = value.clone(),
                 6 => cluster.mailboxes[0].address = value,
                 7 => cluster.database.replicate = vec![value],
                 8 => cluster.database.replication_host = Some(value),

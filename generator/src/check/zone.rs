@@ -52,6 +52,9 @@ fn generated(cluster: &Cluster) -> Vec<(String, Vec<Ipv4Addr>)> {
     } else {
         balancers
     };
+    if let Some(access) = &cluster.access {
+        names.push((access.host.to_lowercase(), doors.clone()));
+    }
     names.push((cluster.webmail.host.to_lowercase(), doors));
     names
 }

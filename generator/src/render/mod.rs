@@ -1,12 +1,14 @@
 //! From a description and its secrets to the in-memory tree of every node's files: templates (whose tree mirrors the
 //! target's file system) filled from a plain [`model`], with the owner and mode of each file from [`files`].
 
+mod access;
 mod agent;
 mod files;
 mod model;
 mod runbook;
 mod services;
 mod store;
+mod tls;
 mod zone;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::access::Access;
 use super::store::Store;
+use super::tls::Tls;
 use super::{RenderError, Service, services};
 use crate::secrets::Secrets;
 use crate::spec::{CheckProfile, Cluster, Node, Role};
@@ -30,6 +32,8 @@ pub(super) struct Model {
     mail: Mail,
     webmail: Webmail,
     store: Option<Store>,
+    access: Access,
+    tls: Tls,
     secrets: Secret,
 }
 
@@ -206,6 +210,8 @@ impl Model {
                 options: cluster.webmail.options.clone(),
             },
             store: Store::new(cluster, node),
+            access: Access::new(cluster),
+            tls: Tls::new(cluster.tls.profile),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::check::{check, has_errors};
-use crate::spec::{Allowed, DnsRecord, Loaded, Mailbox};
+use crate::spec::{Access, Allowed, DnsRecord, Loaded, Mailbox};
 
 /// One of everything, so that each value has a place in a file.
 const EVERYTHING: &str = r#"
@@ -44,6 +44,10 @@ address = "192.168.1.30"
 [webmail]
 host = "webmail.example.org"
 options = { fullconn = "100" }
+[access]
+host = "mail.example.org"
+[tls]
+profile = "modern"
 [[mailbox]]
 address = "alice@example.org"
 name = "Alice"
@@ -101,11 +105,16 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
                 data: format!("10 {value}"),
             }
         }
+        19 => {
+            cluster.access = Some(Access {
+                host: format!("{value}.example.org"),
+            })
+        }
         _ => cluster.database.replicate[0] = text,
     }
 }
 
-const PLACES: usize = 20;
+const PLACES: usize = 21;
 
 fn everything() -> Loaded {
     Cluster::parse("everything.toml", EVERYTHING).unwrap()

@@ -1,11 +1,11 @@
-//! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF. All names that stand
+//! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF, services. All names that stand
 //! as data are absolute: without its final dot a name would get the domain appended once more.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::spec::{Cluster, Role};
+use crate::spec::{Cluster, DOORS, Door, Encryption, Role};
 
 /// Seconds for which answers may be cached; short, so that a change of address is seen soon.
 const TTL: u32 = 300;
@@ -39,16 +39,24 @@ fn records(cluster: &Cluster, domain: &str) -> String {
             line(format!("{} IN A {}", node.name, node.address));
         }
         let suffix = format!(".{main}");
-        let host = cluster.webmail.host.as_str();
-        let label = if host == main {
-            Some("@")
-        } else {
-            host.strip_suffix(&suffix)
+        let label = |host: &'_ str| match host == main {
+            true => Some("@".to_owned()),
+            false => host.strip_suffix(&suffix).map(str::to_owned),
         };
-        if let Some(label) = label {
-            let doors: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
-            let doors = if doors.is_empty() { cluster.mail_nodes() } else { doors };
-            for node in doors {
+        let programs = cluster.access.iter().map(|access| access.host.as_str());
+        let mut labels: Vec<String> = programs
+            .chain([cluster.webmail.host.as_str()])
+            .filter_map(label)
+            .collect();
+        labels.dedup();
+        let balancers: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
+        let doors = if balancers.is_empty() {
+            cluster.mail_nodes()
+        } else {
+            balancers
+        };
+        for label in labels {
+            for node in &doors {
                 if node.name != label {
                     line(format!("{label} IN A {}", node.address));
                 }
@@ -76,10 +84,27 @@ fn records(cluster: &Cluster, domain: &str) -> String {
         .map(|(_, _, address)| format!("ip4:{address}"))
         .collect();
     line(format!("@ IN TXT \"v=spf1 {} -all\"", senders.join(" ")));
+    services(cluster).into_iter().for_each(&mut line);
     for record in &cluster.dns.records {
         if domain == main {
             line(format!("{} IN {} {}", record.name, record.kind, record.data));
         }
     }
     text
+}
+
+/// Where mail programs find what (RFC 6186, RFC 8314 section 5.1, RFC 5804 section 1.8). Of two services of a kind, the
+/// one with TLS from the first byte goes first.
+fn services(cluster: &Cluster) -> Vec<String> {
+    let Some(access) = &cluster.access else {
+        return Vec::new();
+    };
+    let record = |door: &Door| {
+        let priority = match door.encryption {
+            Encryption::StartTls if door.name != "sieve" => 10,
+            Encryption::StartTls | Encryption::Implicit => 0,
+        };
+        format!("_{}._tcp IN SRV {priority} 1 {} {}.", door.name, door.port, access.host)
+    };
+    DOORS.iter().map(record).collect()
 }

@@ -156,6 +156,9 @@ pub(super) fn names_of(cluster: &Cluster, node: &Node) -> Vec<String> {
         Role::LoadBalancer => names.push(cluster.webmail.host.clone()),
         Role::Gateway => {}
     }
+    if let Some(access) = cluster.access.as_ref().filter(|_| node.role == Role::Mail) {
+        names.push(access.host.clone());
+    }
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|n| seen.insert(n.clone()));
     names
