@@ -27,6 +27,8 @@ pub struct Topology {
     pub domain: String,
     /// Webmail's host name.
     pub webmail_host: String,
+    /// The name that mail programs are set to, if the load balancers have doors for them.
+    pub access_host: Option<String>,
     /// Machines in the order of the description.
     pub nodes: Vec<NodeInfo>,
     /// Mail addresses of the accounts.
@@ -47,6 +49,7 @@ impl From<&generator::spec::Cluster> for Topology {
             name: cluster.cluster.name.clone(),
             domain: cluster.cluster.domain.clone(),
             webmail_host: cluster.webmail.host.clone(),
+            access_host: cluster.access.as_ref().map(|access| access.host.clone()),
             nodes: cluster.nodes.iter().map(node).collect(),
             users: cluster
                 .mailboxes
@@ -64,6 +67,14 @@ impl Topology {
         let mut nodes: Vec<&NodeInfo> = self.nodes.iter().filter(|node| node.role == role).collect();
         nodes.sort_by_key(|node| !node.primary);
         nodes.into_iter().map(|node| node.name.as_str()).collect()
+    }
+
+    /// The load balancers with doors for mail programs.
+    pub fn doors(&self) -> Vec<&str> {
+        match self.access_host {
+            Some(_) => self.of_role(Role::LoadBalancer),
+            None => Vec::new(),
+        }
     }
 
     /// The hosts that keep mail in a queue: gateways and mail nodes.
@@ -204,6 +215,13 @@ pub trait Fleet: Send + Sync {
 
     /// IMAP over TLS straight to a mail node: log in, list INBOX with ledger ids.
     async fn imap_list(&self, node: &str, user: &str, deadline: Duration) -> Result<Vec<FoundMail>, FleetError>;
+
+    /// As [`Fleet::imap_list`] by a mail program that comes through a load balancer; tells the node behind it.
+    async fn program_lists(&self, balancer: &str, user: &str, deadline: Duration) -> Outcome;
+
+    /// A mail program hands a message over at a load balancer's port for submission, logged in as the message's sender;
+    /// tells the node behind it. One attempt.
+    async fn program_submits(&self, balancer: &str, port: u16, mail: &Mail, deadline: Duration) -> Outcome;
 
     /// Inserts one marked row into `database` on `node` and says whether it was acknowledged.
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome;

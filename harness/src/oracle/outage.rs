@@ -113,7 +113,11 @@ fn subjects(history: &History, terms: &Terms) -> BTreeSet<(Service, Option<Strin
         subjects.extend(terms.budget.of(service).map(|_| (service, None)));
     }
     for service in [Service::Imap, Service::Sql] {
-        for node in terms.mail_nodes.iter().chain(terms.budget.on.keys()) {
+        let own = terms.budget.on.iter().filter(|(_, own)| match service {
+            Service::Imap => own.imap.is_some(),
+            _ => own.sql.is_some(),
+        });
+        for node in terms.mail_nodes.iter().chain(own.map(|(node, _)| node)) {
             subjects.extend(
                 terms
                     .budget

@@ -99,6 +99,20 @@ impl Run {
         outcome
     }
 
+    /// One attempt of a mail program to hand over a message.
+    pub async fn submit(&self, balancer: &str, port: u16, mail: &Mail, deadline: Duration) -> Outcome {
+        let operation = Operation::SendMail {
+            mail: mail.id.clone(),
+            to: mail.to.clone(),
+        };
+        let submission = self.fleet.program_submits(balancer, port, mail, deadline);
+        let outcome = self.operate(operation, deadline, submission).await;
+        if matches!(outcome, Outcome::Ok { .. }) {
+            self.ledger().accepted.insert(mail.id.clone(), mail.to.clone());
+        }
+        outcome
+    }
+
     /// One webmail log-in.
     pub async fn login(&self, user: &str, deadline: Duration) -> Outcome {
         let operation = Operation::WebmailLogin { user: user.to_owned() };
@@ -130,7 +144,11 @@ impl Run {
             node: node.to_owned(),
             user: user.to_owned(),
         };
+        let doors = self.topology.doors();
         let listing = async {
+            if doors.contains(&node) {
+                return self.fleet.program_lists(node, user, deadline).await;
+            }
             match self.fleet.imap_list(node, user, deadline).await {
                 Ok(_) => Outcome::Ok {
                     served_by: Some(node.to_owned()),

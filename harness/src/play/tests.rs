@@ -116,6 +116,7 @@ macro_rules! passes_on_the_simulation {
 
 passes_on_the_simulation! {
     failover_passes: "failover",
+    imap_failover_passes: "imap-failover",
     replication_passes: "replication",
     webmail_service_passes: "webmail-service",
     mail_fallback_passes: "mail-fallback",

@@ -44,6 +44,8 @@ pub struct Holdings {
     pub uid_validity: u32,
     /// Every other folder and the number of messages in it.
     pub folders: Vec<(String, u32)>,
+    /// The first word of the greeting's text: the server's own name, where it gives one.
+    pub server: Option<String>,
 }
 
 /// What went wrong with an IMAP session.
@@ -98,6 +100,7 @@ pub async fn list(
         deadline: Deadline::after(deadline),
         step: "connect",
         last: LastLine::default(),
+        server: None,
     };
     visit.all(dial, from, account).await.map_err(|cause| Failure {
         host: format!("{} ({})", account.host, account.address),
@@ -113,6 +116,7 @@ struct Visit {
     deadline: Deadline,
     step: &'static str,
     last: LastLine,
+    server: Option<String>,
 }
 
 impl Visit {
@@ -126,6 +130,7 @@ impl Visit {
             inbox,
             uid_validity,
             folders,
+            server: self.server.take(),
         })
     }
 
@@ -148,7 +153,17 @@ impl Visit {
         self.step = "greeting";
         let greeting = self.deadline.within(client.read_response()).await?.map_err(Error::Io)?;
         match greeting.ok_or(Error::ConnectionLost)?.parsed() {
-            Response::Data { status: Status::Ok, .. } => {}
+            Response::Data {
+                status: Status::Ok,
+                outcome,
+                ..
+            } => {
+                let name = outcome
+                    .information
+                    .as_deref()
+                    .and_then(|text| text.split_whitespace().next());
+                self.server = name.map(str::to_owned);
+            }
             _ => return Err(ImapCause::Protocol("the greeting is no welcome".into())),
         }
         self.step = "LOGIN";

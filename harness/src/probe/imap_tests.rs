@@ -86,6 +86,7 @@ async fn an_account_is_listed_with_ledger_ids_and_folders() {
         ],
         uid_validity: 1_790_000_001,
         folders: vec![("Junk".into(), 2)],
+        server: Some("Dovecot".into()),
     };
     assert_eq!(visit(script).await.unwrap(), expected);
 }

@@ -204,6 +204,17 @@ impl Checker<'_> {
         self.one_of(path, "mail node", node, &known);
     }
 
+    /// A mail node, or a load balancer that leads mail programs to one.
+    fn imap_host(&mut self, path: String, node: &str) {
+        let known = [self.topology.of_role(Role::Mail), self.topology.doors()].concat();
+        self.one_of(
+            path,
+            "mail node or load balancer with doors for mail programs",
+            node,
+            &known,
+        );
+    }
+
     fn queueing(&mut self, path: String, node: &str) {
         let known = self.topology.queueing();
         self.one_of(path, "host that takes mail", node, &known);
@@ -267,7 +278,11 @@ impl Checker<'_> {
                 self.user(format!("traffic.{key}.users[{index}]"), user);
             }
             for (index, node) in nodes.iter().enumerate() {
-                self.mail_node(format!("traffic.{key}.nodes[{index}]"), node);
+                let path = format!("traffic.{key}.nodes[{index}]");
+                match key {
+                    "imap" => self.imap_host(path, node),
+                    _ => self.mail_node(path, node),
+                }
             }
         }
         if let Some(sql) = &traffic.sql {
@@ -277,8 +292,12 @@ impl Checker<'_> {
 
     /// Nodes and databases that budgets and oracles name.
     fn terms(&mut self, scenario: &Scenario) {
-        for node in scenario.head.budget.on.keys() {
-            self.mail_node(format!("budget.on.{node}"), node);
+        for (node, own) in &scenario.head.budget.on {
+            let path = format!("budget.on.{node}");
+            match own.sql {
+                Some(_) => self.mail_node(path, node),
+                None => self.imap_host(path, node),
+            }
         }
         let known: Vec<&str> = self.topology.databases.iter().map(String::as_str).collect();
         for (index, database) in scenario.head.oracle.rows_in.iter().enumerate() {
@@ -340,6 +359,18 @@ impl Checker<'_> {
             Expectation::MailDelivered { to, on } => {
                 to.iter().for_each(|user| self.user(at("to"), user));
                 on.iter().for_each(|node| self.mail_node(at("on"), node));
+            }
+            Expectation::MailSubmitted {
+                from, to, served_by, ..
+            } => {
+                from.iter().for_each(|user| self.user(at("from"), user));
+                to.iter().for_each(|user| self.user(at("to"), user));
+                served_by.iter().for_each(|node| self.mail_node(at("served_by"), node));
+                if self.topology.doors().is_empty() {
+                    let message = "this cluster has no doors for mail programs";
+                    let found = problem(self.spans, "no-access", &at("expect"), message);
+                    self.problems.push(found.help("add `[access]` to its description"));
+                }
             }
             Expectation::SqlWrite { node, databases } => {
                 self.mail_node(at("node"), node);

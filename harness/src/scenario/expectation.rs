@@ -100,6 +100,19 @@ pub enum Expectation {
         /// What must be refused.
         what: Refusal,
     },
+    /// A message that a user's mail program hands over through the load balancer, over TLS that verifies the name for
+    /// mail programs, lands in a mailbox.
+    MailSubmitted {
+        /// Who logs in and sends; the cluster's first account if left out.
+        from: Option<String>,
+        /// Recipient; the cluster's first account if left out.
+        to: Option<String>,
+        /// The port: 465 with TLS from the first byte, 587 with STARTTLS.
+        #[serde(default = "submissions_port")]
+        port: u16,
+        /// The node that must have taken it.
+        served_by: Option<String>,
+    },
     /// Nothing ails the cluster.
     Healthy,
 }
@@ -134,9 +147,13 @@ fn smtp_port() -> u16 {
     25
 }
 
+fn submissions_port() -> u16 {
+    465
+}
+
 impl Expectation {
     /// The kinds as they are written in files, in the order of the description.
-    pub const KINDS: [&str; 15] = [
+    pub const KINDS: [&str; 16] = [
         "webmail",
         "mail-accepted",
         "mail-delivered",
@@ -151,6 +168,7 @@ impl Expectation {
         "nothing-bounced",
         "door",
         "smtp-refuses",
+        "mail-submitted",
         "healthy",
     ];
 
@@ -171,6 +189,7 @@ impl Expectation {
             Expectation::NothingBounced => "nothing-bounced",
             Expectation::Door { .. } => "door",
             Expectation::SmtpRefuses { .. } => "smtp-refuses",
+            Expectation::MailSubmitted { .. } => "mail-submitted",
             Expectation::Healthy => "healthy",
         }
     }

@@ -70,13 +70,14 @@ pub struct SqlTraffic {
     pub at_once: u32,
 }
 
-/// IMAP log-ins straight to the mail nodes.
+/// IMAP log-ins straight to the mail nodes, or through a load balancer.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImapTraffic {
     /// Time between two log-ins on one node.
     pub every: Span,
-    /// Nodes asked at the same time; all mail nodes if left out.
+    /// Nodes asked at the same time; all mail nodes if left out. A load balancer is asked as mail programs ask it: by the
+    /// name of `[access]`.
     #[serde(default)]
     pub nodes: Vec<String>,
     /// Who logs in, in turn; all accounts of the cluster if left out.

@@ -92,6 +92,19 @@ pub fn expecting(expectation: &Expectation) -> String {
         Expectation::MailAccepted { to, by: host } => {
             format!("mail to {} is accepted{}", who(to), by("by", host))
         }
+        Expectation::MailSubmitted {
+            from,
+            to,
+            port,
+            served_by,
+        } => {
+            let by = by("to", served_by);
+            format!(
+                "{} submits mail to {} at port {port}{by}, and it lands",
+                who(from),
+                who(to)
+            )
+        }
         Expectation::MailDelivered { to, on } => {
             format!("mail to {} lands in the mailbox{}", who(to), by("on", on))
         }

@@ -6,6 +6,7 @@
 mod breaks;
 mod doors;
 mod mail;
+mod programs;
 mod sql;
 mod web;
 mod world;
@@ -167,6 +168,19 @@ impl Fleet for FakeFleet {
             Outcome::Ok { .. } => Ok(self.look().mailbox(node, user)),
             Outcome::Fail { reason } | Outcome::Unknown { reason } => Err(error(node, "list INBOX by IMAP", reason)),
         }
+    }
+
+    async fn program_lists(&self, balancer: &str, _: &str, deadline: Duration) -> Outcome {
+        let (attempt, served_by) = self.look().list_through(balancer);
+        match self.finish(attempt, deadline).await {
+            Outcome::Ok { .. } => Outcome::Ok { served_by },
+            outcome => outcome,
+        }
+    }
+
+    async fn program_submits(&self, balancer: &str, _: u16, mail: &Mail, deadline: Duration) -> Outcome {
+        let attempt = self.look().submit_through(balancer, mail);
+        self.finish(attempt, deadline).await
     }
 
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {

@@ -73,12 +73,12 @@ impl QemuFleet {
         limit.mul_f64(self.slowness)
     }
 
-    fn info(&self, name: &str) -> Result<&NodeInfo, FleetError> {
+    pub(super) fn info(&self, name: &str) -> Result<&NodeInfo, FleetError> {
         let found = self.topology.nodes.iter().find(|info| info.name == name);
         found.ok_or_else(|| error(name, "find the node", "no node has this name"))
     }
 
-    fn password(&self, user: &str) -> Result<&str, FleetError> {
+    pub(super) fn password(&self, user: &str) -> Result<&str, FleetError> {
         let found = self.passwords.get(user).map(String::as_str);
         found.ok_or_else(|| error("cluster", &format!("log in as {user}"), "the account is not described"))
     }
@@ -286,6 +286,16 @@ impl Fleet for QemuFleet {
         holdings
             .map(|holdings| holdings.inbox)
             .map_err(|e| told(node, "list the inbox by IMAP")(&e))
+    }
+
+    async fn program_lists(&self, balancer: &str, user: &str, deadline: Duration) -> Outcome {
+        let outcome = self.list_through(balancer, user, deadline).await;
+        by_node(&self.topology, outcome)
+    }
+
+    async fn program_submits(&self, balancer: &str, port: u16, mail: &Mail, deadline: Duration) -> Outcome {
+        let outcome = self.submit_through(balancer, port, mail, deadline).await;
+        by_node(&self.topology, outcome)
     }
 
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {

@@ -22,6 +22,7 @@ mod plan;
 #[cfg(test)]
 mod pool;
 mod process;
+mod programs;
 mod qmp;
 mod restore;
 mod room;

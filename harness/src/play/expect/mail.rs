@@ -12,7 +12,7 @@ use crate::play::step::{Miss, poll};
 use crate::record::{Outcome, StepResult, What};
 
 /// Size of a message that a step sends.
-const BODY: usize = 2048;
+pub(super) const BODY: usize = 2048;
 /// Time between two looks into mailboxes.
 const MAILBOX: Duration = Duration::from_secs(1);
 
@@ -86,7 +86,12 @@ pub(super) async fn all_delivered(run: &Run, until: Instant) -> StepResult {
 }
 
 /// What lies in a user's mailbox on any of some nodes: id to node; and the nodes that did not answer.
-async fn find(run: &Run, nodes: &[&str], user: &str, until: Instant) -> (BTreeMap<String, String>, Vec<String>) {
+pub(super) async fn find(
+    run: &Run,
+    nodes: &[&str],
+    user: &str,
+    until: Instant,
+) -> (BTreeMap<String, String>, Vec<String>) {
     let mut found = BTreeMap::new();
     let mut troubles = Vec::new();
     for node in nodes {
@@ -98,7 +103,7 @@ async fn find(run: &Run, nodes: &[&str], user: &str, until: Instant) -> (BTreeMa
     (found, troubles)
 }
 
-fn missing(what: &str, troubles: &[String]) -> String {
+pub(super) fn missing(what: &str, troubles: &[String]) -> String {
     if troubles.is_empty() {
         what.to_owned()
     } else {

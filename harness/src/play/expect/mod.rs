@@ -3,6 +3,7 @@
 pub(super) mod mail;
 mod sql;
 mod strangers;
+mod submission;
 mod webmail;
 
 use std::time::Duration;
@@ -48,6 +49,20 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
         } => strangers::door(run, *from, node, *port, *state, until).await,
         Expectation::SmtpRefuses { from, node, port, what } => {
             strangers::smtp_refuses(run, *from, node, *port, *what, until).await
+        }
+        Expectation::MailSubmitted {
+            from,
+            to,
+            port,
+            served_by,
+        } => {
+            let submission = submission::Submission {
+                from,
+                to,
+                port: *port,
+                served_by: served_by.as_deref(),
+            };
+            submission::submitted(run, &submission, until).await
         }
         Expectation::Healthy => poll(run, until, Duration::from_secs(1), async || healthy(run).await).await,
     }

@@ -8,6 +8,7 @@ mod delivery;
 mod dialogue;
 mod message;
 mod session;
+mod submission;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use delivery::{Attempt, Delivery};
 pub use dialogue::dialogue;
 pub use message::LEDGER_HEADER;
 pub use session::SmtpCause;
+pub use submission::{Account, submit};
 
 use crate::fleet::Mail;
 use crate::probe::deadline::Deadline;

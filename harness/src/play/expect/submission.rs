@@ -1,0 +1,63 @@
+//! Mail programs: a user's message goes in through the load balancer and lies in a mailbox.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{SOON, deadline, mail, served};
+use crate::fleet::Mail;
+use crate::play::run::Run;
+use crate::play::step::{Miss, poll};
+use crate::record::{Outcome, StepResult};
+
+/// Time between two looks into mailboxes.
+const MAILBOX: Duration = Duration::from_secs(1);
+
+/// What is submitted, and by whom it must be taken.
+pub(super) struct Submission<'a> {
+    pub from: &'a Option<String>,
+    pub to: &'a Option<String>,
+    pub port: u16,
+    pub served_by: Option<&'a str>,
+}
+
+pub(super) async fn submitted(run: &Run, submission: &Submission<'_>, until: Instant) -> StepResult {
+    let (from, to) = (run.user_or_first(submission.from), run.user_or_first(submission.to));
+    let Some(balancer) = run.topology.doors().first().copied() else {
+        return StepResult::Broken {
+            detail: "no load balancer has a door for mail programs".into(),
+        };
+    };
+    let compose = || Mail {
+        from: from.to_owned(),
+        ..run.compose(to, mail::BODY)
+    };
+    let mut letter = compose();
+    let mut sent = String::new();
+    let accepted = poll(run, until, SOON, async || {
+        let outcome = run
+            .submit(balancer, submission.port, &letter, deadline(run, until))
+            .await;
+        if !matches!(outcome, Outcome::Fail { .. }) {
+            // What may have been taken is not sent again.
+            sent = std::mem::replace(&mut letter, compose()).id;
+        }
+        served(outcome, submission.served_by)
+    })
+    .await;
+    if !matches!(accepted, StepResult::Held { .. }) {
+        return accepted;
+    }
+    let nodes = run.topology.of_role(crate::fleet::Role::Mail);
+    poll(run, until, MAILBOX, async || {
+        let (found, troubles) = mail::find(run, &nodes, to, until).await;
+        match found.get(&sent) {
+            Some(node) => Ok(format!("{sent} lies in the mailbox on {node}")),
+            None => Err(Miss::NotYet(mail::missing(
+                &format!("{sent} is in no mailbox"),
+                &troubles,
+            ))),
+        }
+    })
+    .await
+}
