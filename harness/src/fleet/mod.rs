@@ -1,9 +1,12 @@
 //! A cluster under test behind one trait: real machines (`qemu`) or a simulation (`fake`) that plays the same
 //! scenarios in milliseconds and can carry planted defects.
 
+mod copy;
 pub mod fake;
 mod launch;
+pub mod mailbox;
 pub mod qemu;
+pub mod store;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -15,7 +18,10 @@ use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
 use crate::report::{Facts, Pace};
 
+pub use self::copy::{Arrival, StoreRole};
 pub use self::launch::{Begin, ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
+pub use self::mailbox::{Look, MailSession, SessionError, Stored};
+pub use self::store::{Delivery, StoreStatus};
 pub use generator::spec::Role;
 
 /// What a scenario needs to know of the cluster.
@@ -35,6 +41,8 @@ pub struct Topology {
     pub users: Vec<String>,
     /// Replicated databases.
     pub databases: Vec<String>,
+    /// Where mail lies.
+    pub delivery: Delivery,
 }
 
 impl From<&generator::spec::Cluster> for Topology {
@@ -57,6 +65,11 @@ impl From<&generator::spec::Cluster> for Topology {
                 .map(|mailbox| mailbox.address.clone())
                 .collect(),
             databases: cluster.database.replicate.clone(),
+            delivery: if cluster.store.is_some() {
+                Delivery::Store
+            } else {
+                Delivery::PerNode
+            },
         }
     }
 }
@@ -276,6 +289,36 @@ pub trait Fleet: Send + Sync {
             }),
         }
     }
+
+    /// What the agent of the mail store says on a node.
+    async fn store_status(&self, node: &str) -> Result<StoreStatus, FleetError> {
+        copy::status(self, node).await
+    }
+
+    /// Makes a node of the mail store writer or standby, as an operator does who calls its agent.
+    async fn store_role(&self, node: &str, role: StoreRole, deadline: Duration) -> Result<String, FleetError> {
+        copy::change_role(self, node, role, deadline).await
+    }
+
+    /// Ids of all messages of an account that lie on a node's disk, in whichever folder, whether it is the writer or has
+    /// the copy; doubles are listed twice.
+    async fn store_copy(&self, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
+        copy::ids(self, node, user).await
+    }
+
+    /// Waits until a message lies on a node's disk, and tells how long that took there, counted from a moment after the
+    /// call. So it was there no earlier than that long after the call, and no later than this returns.
+    async fn store_await(&self, node: &str, user: &str, id: &str, deadline: Duration) -> Result<Arrival, FleetError> {
+        copy::wait_for(self, node, user, id, deadline).await
+    }
+
+    /// Logs in by IMAP over TLS straight to a mail node, as a mail program that stays for a while.
+    async fn imap_open<'a>(
+        &'a self,
+        node: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<Box<dyn MailSession + 'a>, FleetError>;
 
     /// The nodes whose machine has ended, by a power cut or by itself, with how it ended.
     fn without_power(&self) -> Vec<(String, String)> {

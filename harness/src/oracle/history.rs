@@ -40,7 +40,7 @@ impl<'a> Op<'a> {
     pub fn node(&self) -> Option<&'a str> {
         match self.operation {
             Operation::ImapList { node, .. } | Operation::SqlInsert { node, .. } => Some(node),
-            Operation::SendMail { .. } | Operation::WebmailLogin { .. } => None,
+            Operation::SendMail { .. } | Operation::WebmailLogin { .. } | Operation::MailProgram { .. } => None,
         }
     }
 

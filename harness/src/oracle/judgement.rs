@@ -4,13 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
+use super::client::{self, Clients};
 use super::history::History;
+use super::lag::{self, Lag};
 use super::ledger::{self, Tally};
 use super::outage::{self, Outage};
 use super::replication::{self, Replicated};
 use super::terms::Terms;
+use super::uid::{self, Uids};
 use super::verdict::{Code, Reason, Verdict, some_of};
-use super::{receipts, steps, witness};
+use super::{receipts, roles, steps, witness};
 use crate::record::Event;
 
 /// What the judges say of a run.
@@ -26,6 +29,23 @@ pub struct Judgement {
     pub outages: Vec<Outage>,
     /// Replication, if it applies.
     pub replication: Option<Replicated>,
+    /// The mail store and its users, as far as there are some.
+    #[serde(flatten)]
+    pub store: MailStore,
+}
+
+/// What was measured of a mail store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailStore {
+    /// How far the copy is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// What mail programs saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uids: Option<Uids>,
+    /// What mail programs did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
 }
 
 /// Judges a record.
@@ -35,15 +55,21 @@ pub fn judge(events: &[Event], terms: &Terms) -> Judgement {
     let ledger = hear("ledger", &mut reasons, || ledger::judge(&history, terms)).flatten();
     let replication = hear("replication", &mut reasons, || replication::judge(&history, terms)).flatten();
     let outages = hear("outage", &mut reasons, || outage::judge(&history, terms)).unwrap_or_default();
+    let store = MailStore {
+        lag: hear("lag", &mut reasons, || lag::judge(&history, terms)).flatten(),
+        uids: hear("uid", &mut reasons, || uid::judge(&history, terms)).flatten(),
+        clients: hear("action", &mut reasons, || client::judge(&history, terms)).flatten(),
+    };
+    hear("roles", &mut reasons, || ((), roles::judge(&history)));
     hear("receipts", &mut reasons, || ((), receipts::judge(&history)));
     hear("steps", &mut reasons, || ((), steps::judge(&history)));
     hear("witness", &mut reasons, || ((), witness::judge(&history, terms)));
     let budgets = outages.iter().any(|outage| outage.limit.is_some());
-    if history.steps == 0 && ledger.is_none() && replication.is_none() && !budgets {
+    if history.steps == 0 && ledger.is_none() && replication.is_none() && store == MailStore::default() && !budgets {
         let detail = "the scenario has no step, no budget, and nothing an oracle could judge";
         reasons.push(Reason::new(Code::NothingJudged, detail));
     }
-    Judgement::new(reasons, ledger, outages, replication)
+    Judgement::new(reasons, ledger, outages, replication).with_store(store)
 }
 
 /// Runs a judge and keeps its reasons; a panic becomes a doubt, and what the judge measured is lost.
@@ -87,7 +113,12 @@ impl Judgement {
             ledger,
             outages,
             replication,
+            store: MailStore::default(),
         }
+    }
+
+    fn with_store(self, store: MailStore) -> Judgement {
+        Judgement { store, ..self }
     }
 
     /// True if a reason has this code.
@@ -123,6 +154,7 @@ impl Judgement {
             self.outages.clone(),
             self.replication.clone(),
         )
+        .with_store(self.store.clone())
     }
 }
 

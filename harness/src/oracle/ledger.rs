@@ -1,13 +1,18 @@
 //! The mail ledger: what was accepted must be found exactly once, in a mailbox of its recipient, on one of the nodes.
+//!
+//! With a mail store the writer has every mailbox, so each is looked into on one node only, in all of its folders, and the
+//! copy on the other node must hold the same messages. What a mail program removed may be gone, and what it moved while a
+//! writer was lost may be there in both folders, see [`super::client`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::finds::{Attempts, Message, Programs, attempts, copies, folded, looks, only_last, queued};
 use super::history::History;
 use super::terms::Terms;
 use super::verdict::{Code, Reason, some_of};
-use crate::record::{Operation, Outcome, Service, What};
+use crate::record::{Delivery, Service};
 
 /// Counts of messages. A message is one id and one recipient, however often the sender had to try.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,24 +43,17 @@ pub struct Tally {
     pub unknown_found: usize,
     /// Found, of other runs or from elsewhere.
     pub foreign: usize,
+    /// Accepted and removed by a mail program.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed: usize,
+    /// With a mail store: accepted, found, and in the copy as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<usize>,
 }
 
-/// How the attempts to hand over one message ended.
-#[derive(Debug, Default)]
-struct Attempts {
-    accepted: usize,
-    unknown: usize,
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
-
-impl Attempts {
-    /// How many copies the sender itself can have caused: each attempt that was or may have been accepted makes one.
-    fn most_copies(&self) -> usize {
-        self.accepted + self.unknown
-    }
-}
-
-/// Id and recipient, the recipient in small letters.
-type Message<'a> = (&'a str, String);
 
 /// Judges the ledger; `None` if it does not apply.
 pub(super) fn judge(history: &History, terms: &Terms) -> (Option<Tally>, Vec<Reason>) {
@@ -79,12 +77,18 @@ struct Ledger<'a> {
     found: BTreeMap<&'a str, Vec<(&'a str, String)>>,
     foreign: usize,
     phantoms: Vec<String>,
+    programs: Programs<'a>,
+    /// The last look into the copy of each account: ids. None without a store.
+    copies: Option<BTreeMap<String, BTreeSet<&'a str>>>,
 }
 
 impl<'a> Ledger<'a> {
     fn read(history: &History<'a>, terms: &Terms) -> Ledger<'a> {
         let messages = attempts(history);
-        let looks = looks(history);
+        let looks = match terms.delivery {
+            Delivery::PerNode => looks(history),
+            Delivery::Store => only_last(looks(history), history),
+        };
         let users = messages
             .keys()
             .map(|(_, to)| to.clone())
@@ -93,14 +97,25 @@ impl<'a> Ledger<'a> {
         let all = users
             .iter()
             .flat_map(|user| terms.mail_nodes.iter().map(move |node| (node, user)));
-        let unseen = all.filter(|(node, user)| !looks.contains_key(&(node.as_str(), (*user).clone())));
-        let unseen = unseen.map(|(node, user)| (node.clone(), user.clone())).collect();
+        let unseen: Vec<(String, String)> = match terms.delivery {
+            Delivery::PerNode => all
+                .filter(|(node, user)| !looks.contains_key(&(node.as_str(), (*user).clone())))
+                .map(|(node, user)| (node.clone(), user.clone()))
+                .collect(),
+            Delivery::Store => users
+                .iter()
+                .filter(|user| !looks.keys().any(|(_, seen)| seen == *user))
+                .map(|user| ("the writer".to_owned(), user.clone()))
+                .collect(),
+        };
         let mut ledger = Ledger {
             queued: queued(history),
             unseen,
             found: BTreeMap::new(),
             foreign: 0,
             phantoms: Vec::new(),
+            programs: Programs::of(history),
+            copies: (terms.delivery == Delivery::Store).then(|| copies(history)),
             messages,
             looks,
         };
@@ -115,6 +130,8 @@ impl<'a> Ledger<'a> {
             for id in mails.iter() {
                 if ids.contains(id.as_str()) {
                     self.found.entry(id).or_default().push((*node, user.clone()));
+                } else if self.programs.stored.contains(id.as_str()) {
+                    // Judged with what mail programs did.
                 } else if history.is_ours(id) {
                     self.phantoms.push(format!("{id} in {user} on {node}"));
                 } else {
@@ -150,14 +167,28 @@ impl<'a> Ledger<'a> {
                 (0, 0) if own.is_empty() && strange.is_empty() => Fate::Refused,
                 (0, 0) => Fate::Contradicted,
                 _ if !strange.is_empty() => Fate::Misdelivered,
-                _ if own.len() > attempts.most_copies() => Fate::Doubled,
+                _ if own.len() > attempts.most_copies() + self.programs.left_behind(id) => Fate::Doubled,
                 (0, _) => Fate::Unknown,
                 _ if !own.is_empty() => Fate::Found,
+                _ if self.programs.removed.contains(id) => Fate::Removed,
                 _ if take_one(&mut self.queued, to) => Fate::Waiting,
                 _ if self.unseen.iter().any(|(_, user)| user == to) => Fate::Unseen,
                 _ => Fate::Lost,
             };
             tally.count(fate, attempts, !own.is_empty());
+            if fate == Fate::Found
+                && let Some(copies) = &self.copies
+                && let Some(copy) = copies.get(to)
+            {
+                let copied = copy.contains(id);
+                *tally.copied.get_or_insert(0) += usize::from(copied);
+                if !copied {
+                    cases
+                        .entry(Code::LedgerNotCopied)
+                        .or_default()
+                        .push(format!("{id} to {to}"));
+                }
+            }
             if let Some(code) = fate.code(terms) {
                 let places: Vec<String> = own
                     .iter()
@@ -211,6 +242,14 @@ impl<'a> Ledger<'a> {
             );
             doubts.push(Reason::new(Code::LedgerNotSeen, detail));
         }
+        if let Some(copies) = &self.copies {
+            let users: BTreeSet<&String> = self.messages.keys().map(|(_, to)| to).collect();
+            let unseen: Vec<&&String> = users.iter().filter(|user| !copies.contains_key(**user)).collect();
+            if !unseen.is_empty() {
+                let detail = format!("copies not looked into at the end: {}", some_of(&unseen));
+                doubts.push(Reason::new(Code::LedgerCopyNotSeen, detail));
+            }
+        }
         doubts
     }
 }
@@ -219,6 +258,7 @@ impl<'a> Ledger<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Found,
+    Removed,
     Lost,
     Doubled,
     Misdelivered,
@@ -237,7 +277,7 @@ impl Fate {
             Fate::Misdelivered => Some(Code::LedgerMisdelivered),
             Fate::Contradicted => Some(Code::LedgerContradicted),
             Fate::Waiting if !terms.oracle.mail_may_wait => Some(Code::LedgerWaiting),
-            Fate::Waiting | Fate::Found | Fate::Unseen | Fate::Refused | Fate::Unknown => None,
+            Fate::Waiting | Fate::Found | Fate::Removed | Fate::Unseen | Fate::Refused | Fate::Unknown => None,
         }
     }
 }
@@ -254,6 +294,7 @@ impl Tally {
         }
         match fate {
             Fate::Found => self.found_once += 1,
+            Fate::Removed => self.removed += 1,
             Fate::Lost => self.lost += 1,
             Fate::Doubled => self.doubled += 1,
             Fate::Misdelivered => self.misdelivered += 1,
@@ -271,6 +312,7 @@ fn in_words(code: &Code) -> &'static str {
         Code::LedgerDoubled => "found more often than sent",
         Code::LedgerMisdelivered => "found in a mailbox of somebody else",
         Code::LedgerContradicted => "found although the sender was told that it was not taken",
+        Code::LedgerNotCopied => "accepted and found on the writer, but not in the copy",
         Code::LedgerWaiting => "accepted, but still in a queue at the end",
         _ => "found but never sent",
     }
@@ -282,52 +324,6 @@ fn messages(count: usize) -> String {
     } else {
         format!("{count} messages")
     }
-}
-
-/// Mail addresses are compared in small letters, as the nodes do.
-fn folded(address: &str) -> String {
-    address.to_lowercase()
-}
-
-fn attempts<'a>(history: &History<'a>) -> BTreeMap<Message<'a>, Attempts> {
-    let mut messages: BTreeMap<Message<'a>, Attempts> = BTreeMap::new();
-    for op in history.of_service(Service::MailIn) {
-        let Operation::SendMail { mail, to } = op.operation else {
-            continue;
-        };
-        let attempts = messages.entry((mail, folded(to))).or_default();
-        match op.end.map(|(_, outcome)| outcome) {
-            Some(Outcome::Ok { .. }) => attempts.accepted += 1,
-            Some(Outcome::Fail { .. }) => {}
-            // An attempt without an end may have been accepted after the record ended.
-            Some(Outcome::Unknown { .. }) | None => attempts.unknown += 1,
-        }
-    }
-    messages
-}
-
-fn looks<'a>(history: &History<'a>) -> BTreeMap<(&'a str, String), &'a [String]> {
-    let mut looks = BTreeMap::new();
-    for what in history.after_last(&[Service::MailIn]) {
-        if let What::Mailbox { node, user, mails } = what {
-            looks.insert((node.as_str(), folded(user)), mails.as_slice());
-        }
-    }
-    looks
-}
-
-fn queued(history: &History) -> BTreeMap<String, usize> {
-    let mut last: BTreeMap<&str, &[String]> = BTreeMap::new();
-    for what in history.after_last(&[Service::MailIn]) {
-        if let What::Queue { node, waiting } = what {
-            last.insert(node, waiting);
-        }
-    }
-    let mut queued = BTreeMap::new();
-    for recipient in last.values().flat_map(|waiting| waiting.iter()) {
-        *queued.entry(folded(recipient)).or_default() += 1;
-    }
-    queued
 }
 
 /// Takes one waiting message of a recipient, if there is one left.

@@ -109,7 +109,7 @@ fn subjects(history: &History, terms: &Terms) -> BTreeSet<(Service, Option<Strin
         .iter()
         .map(|op| (op.operation.service(), op.node().map(str::to_owned)));
     let mut subjects: BTreeSet<(Service, Option<String>)> = used.collect();
-    for service in [Service::Webmail, Service::MailIn] {
+    for service in [Service::Webmail, Service::MailIn, Service::ImapClient] {
         subjects.extend(terms.budget.of(service).map(|_| (service, None)));
     }
     for service in [Service::Imap, Service::Sql] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::Service;
+use crate::record::{Delivery, Service};
 use crate::units::Span;
 
 /// Everything the judges need beside the record.
@@ -22,6 +22,8 @@ pub struct Terms {
     pub users: Vec<String>,
     /// The replicated databases.
     pub databases: Vec<String>,
+    /// Where mail lies.
+    pub delivery: Delivery,
 }
 
 /// Which oracles judge, and how strictly. Steps, receipts and outages with a budget are always judged.
@@ -36,6 +38,9 @@ pub struct OracleConfig {
     /// Every acknowledged row is on both nodes, tables are equal, replica threads run. Left out, it judges whenever
     /// rows were written; `true` makes a run without rows inconclusive.
     pub replication: Option<bool>,
+    /// What mail programs saw and did holds: UIDs, and everything that was acknowledged. Left out, it judges whenever a mail
+    /// program was used; `true` makes a run without one inconclusive.
+    pub client: Option<bool>,
     /// Each of these databases must have an acknowledged row, or the run is inconclusive.
     pub rows_in: Vec<String>,
     /// What must have been seen for the run to mean anything; a missing one makes it inconclusive.
@@ -49,6 +54,7 @@ impl OracleConfig {
         let on = |service| services.contains(&service).then_some(true);
         OracleConfig {
             ledger: self.ledger.or(on(Service::MailIn)),
+            client: self.client.or(on(Service::ImapClient)),
             replication: self.replication.or(on(Service::Sql)),
             ..self.clone()
         }
@@ -95,10 +101,34 @@ pub struct Budgets {
     pub imap: Option<Span>,
     /// Database writes, for each mail node apart.
     pub sql: Option<Span>,
+    /// A mail program's sessions, on whichever node lets it in.
+    pub imap_client: Option<Span>,
+    /// From a sender's 250 until the message lies in the copy of the mail store.
+    pub lag: LagBudget,
     /// From the last healing or the end of traffic, whichever came later, until both nodes are equal.
     pub converge: Option<Span>,
     /// Limits for single nodes, by node name; they go before `imap` and `sql`.
     pub on: BTreeMap<String, NodeBudgets>,
+}
+
+/// How far the copy of the mail store may be behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LagBudget {
+    /// For half of the messages.
+    pub p50: Option<Span>,
+    /// For 99 of 100 messages.
+    pub p99: Option<Span>,
+    /// For every message.
+    pub max: Option<Span>,
+}
+
+impl LagBudget {
+    /// The limits that there are, with their names.
+    pub fn limits(&self) -> impl Iterator<Item = (&'static str, Span)> {
+        let all = [("p50", self.p50), ("p99", self.p99), ("max", self.max)];
+        all.into_iter().filter_map(|(name, limit)| Some((name, limit?)))
+    }
 }
 
 /// Limits of one node.
@@ -119,6 +149,7 @@ impl Budgets {
             Service::MailIn => self.mail_in,
             Service::Imap => self.imap,
             Service::Sql => self.sql,
+            Service::ImapClient => self.imap_client,
         };
         span.map(Duration::from)
     }
@@ -128,7 +159,7 @@ impl Budgets {
         let own = self.on.get(node).and_then(|budgets| match service {
             Service::Imap => budgets.imap,
             Service::Sql => budgets.sql,
-            Service::Webmail | Service::MailIn => None,
+            Service::Webmail | Service::MailIn | Service::ImapClient => None,
         });
         own.map(Duration::from).or_else(|| self.of(service))
     }

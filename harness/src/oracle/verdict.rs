@@ -86,6 +86,38 @@ pub enum Code {
     LedgerNothingAccepted,
     /// A mailbox was not looked into after the last mail was sent.
     LedgerNotSeen,
+    /// Accepted mail is on the writer, but not in the copy of the store.
+    LedgerNotCopied,
+    /// The copy of an account was not looked into after the last mail was sent.
+    LedgerCopyNotSeen,
+    /// A mail program saw two messages under one UID.
+    UidReused,
+    /// A folder's UIDVALIDITY changed.
+    UidValidityChanged,
+    /// A folder's UIDNEXT went down.
+    UidNextBack,
+    /// No mail program saw a message twice, so nothing is shown of UIDs.
+    UidNotSeen,
+    /// A message that a mail program stored is gone.
+    ActionAppendLost,
+    /// A flag that was set is gone.
+    ActionFlagLost,
+    /// A message that was moved is not where it was moved to.
+    ActionMoveLost,
+    /// A message that was removed for good is there again.
+    ActionExpungeUndone,
+    /// Nothing that a mail program did was acknowledged.
+    ActionNothingAcknowledged,
+    /// An account was not looked into after the last thing that a mail program did.
+    ActionNotSeen,
+    /// The copy of the store was further behind than allowed.
+    LagOver,
+    /// A message did not come to the copy of the store while it was waited for.
+    LagNever,
+    /// There is a limit for the lag, but no message was followed to the copy.
+    LagUnseen,
+    /// Two nodes were writers at once.
+    StoreTwoWriters,
     /// A service was away for longer than its budget.
     Outage(Service),
     /// A service with a budget was never used, or only once.
@@ -160,6 +192,17 @@ impl Code {
             | Code::LedgerPhantom
             | Code::LedgerContradicted
             | Code::LedgerWaiting
+            | Code::LedgerNotCopied
+            | Code::UidReused
+            | Code::UidValidityChanged
+            | Code::UidNextBack
+            | Code::ActionAppendLost
+            | Code::ActionFlagLost
+            | Code::ActionMoveLost
+            | Code::ActionExpungeUndone
+            | Code::LagOver
+            | Code::LagNever
+            | Code::StoreTwoWriters
             | Code::Outage(_)
             | Code::RowMissing
             | Code::RowDisagrees
@@ -176,6 +219,11 @@ impl Code {
             | Code::MustFail => Verdict::Fail,
             Code::LedgerNothingAccepted
             | Code::LedgerNotSeen
+            | Code::LedgerCopyNotSeen
+            | Code::UidNotSeen
+            | Code::ActionNothingAcknowledged
+            | Code::ActionNotSeen
+            | Code::LagUnseen
             | Code::OutageUnseen(_)
             | Code::OutageBlind(_)
             | Code::OutageNotBack(_)
@@ -214,6 +262,22 @@ impl fmt::Display for Code {
             Code::LedgerWaiting => "ledger.waiting",
             Code::LedgerNothingAccepted => "ledger.nothing-accepted",
             Code::LedgerNotSeen => "ledger.not-seen",
+            Code::LedgerNotCopied => "ledger.not-copied",
+            Code::LedgerCopyNotSeen => "ledger.copy-not-seen",
+            Code::UidReused => "uid.reused",
+            Code::UidValidityChanged => "uid.validity-changed",
+            Code::UidNextBack => "uid.next-back",
+            Code::UidNotSeen => "uid.not-seen",
+            Code::ActionAppendLost => "action.append-lost",
+            Code::ActionFlagLost => "action.flag-lost",
+            Code::ActionMoveLost => "action.move-lost",
+            Code::ActionExpungeUndone => "action.expunge-undone",
+            Code::ActionNothingAcknowledged => "action.nothing-acknowledged",
+            Code::ActionNotSeen => "action.not-seen",
+            Code::LagOver => "lag.over",
+            Code::LagNever => "lag.never",
+            Code::LagUnseen => "lag.unseen",
+            Code::StoreTwoWriters => "store.two-writers",
             Code::RowMissing => "replication.row-missing",
             Code::RowDisagrees => "replication.row-disagrees",
             Code::RowPhantom => "replication.phantom",

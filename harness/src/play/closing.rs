@@ -10,6 +10,7 @@ use super::expect::{self, SOON};
 use super::look;
 use super::run::Run;
 use super::step::{Miss, Stage, poll};
+use super::store;
 use super::traffic::Tasks;
 use crate::record::{StepResult, What, micros};
 use crate::scenario::plan::CLOSING;
@@ -107,10 +108,13 @@ async fn heal_all(stage: &mut Stage, traffic: &mut Tasks, stop: &CancellationTok
     }
 }
 
-/// The foreign server's queue and every node's queue.
+/// The foreign server's queue and every node's queue; then the copy of the mail store has to have what came out of them.
 async fn drain(run: &Run, traffic: &mut Tasks, until: Instant) -> StepResult {
     let drained = poll(run, until, SOON, async || match run.sender.len() {
-        0 => expect::mail::queues_empty(run, None).await,
+        0 => {
+            let empty = expect::mail::queues_empty(run, None).await?;
+            store::in_step_if_any(run).await.map(|_| empty)
+        }
         waiting => {
             let reason = format!("{waiting} messages still wait at the foreign server");
             Err(Miss::NotYet(reason))

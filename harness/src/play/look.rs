@@ -7,7 +7,9 @@ use tokio::time::{Instant, sleep};
 use super::expect::SOON;
 use super::run::Run;
 use super::step::{Miss, poll};
-use crate::fleet::{FleetError, Role};
+use super::store;
+use crate::fleet::store::{Writer, writer};
+use crate::fleet::{Delivery, FleetError, Role};
 use crate::record::{StepResult, What};
 
 /// How long tables may differ because one node was read a moment before the other: traffic has ended by then.
@@ -23,8 +25,14 @@ pub(super) async fn everywhere(run: &Run, until: Instant) -> StepResult {
         Ok(seen) => *total += seen,
         Err(reason) => unread.push(reason),
     };
-    for node in &nodes {
-        for user in &run.topology.users {
+    run.recorder.record(What::LastLook);
+    for user in &run.topology.users {
+        if run.topology.delivery == Delivery::Store {
+            let seen = read(run, until, async || stored(run, user).await).await;
+            count(&mut mails, seen);
+            continue;
+        }
+        for node in &nodes {
             count(
                 &mut mails,
                 read(run, until, async || mailbox(run, node, user).await).await,
@@ -78,6 +86,39 @@ async fn mailbox(run: &Run, node: &str, user: &str) -> Result<usize, Miss> {
     let count = mails.iter().filter(|id| run.is_ours(id)).count();
     let (node, user) = (node.to_owned(), user.to_owned());
     run.recorder.record(What::Mailbox { node, user, mails });
+    Ok(count)
+}
+
+/// All folders of an account on the writer, and what the other node has of them on its disk.
+async fn stored(run: &Run, user: &str) -> Result<usize, Miss> {
+    let seen = store::statuses(run).await;
+    let Writer::One(node) = writer(&seen) else {
+        let words = crate::fleet::store::in_words(&seen);
+        return Err(Miss::NotYet(format!(
+            "there is not one writer to be looked into: {words}"
+        )));
+    };
+    let folders = store::folders(run, node, user).await.map_err(unanswered)?;
+    let mails: Vec<String> = folders.into_iter().flat_map(|(_, ids)| ids).collect();
+    let count = mails.iter().filter(|id| run.is_ours(id)).count();
+    run.recorder.record(What::Mailbox {
+        node: node.to_owned(),
+        user: user.to_owned(),
+        mails,
+    });
+    for other in run
+        .topology
+        .of_role(Role::Mail)
+        .into_iter()
+        .filter(|other| *other != node)
+    {
+        let mails = run.fleet.store_copy(other, user).await.map_err(unanswered)?;
+        run.recorder.record(What::Copy {
+            node: other.to_owned(),
+            user: user.to_owned(),
+            mails,
+        });
+    }
     Ok(count)
 }
 

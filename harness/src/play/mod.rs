@@ -4,9 +4,12 @@
 mod closing;
 mod expect;
 mod look;
+mod program;
 mod run;
+mod sample;
 mod sender;
 mod step;
+mod store;
 mod traffic;
 
 #[cfg(test)]
@@ -67,8 +70,7 @@ pub struct PlayedStep {
 
 /// What the judges need beside the record of a scenario that was played.
 pub fn terms(scenario: &Scenario, topology: &Topology) -> Terms {
-    let services = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
-    let used: Vec<Service> = services
+    let used: Vec<Service> = Service::ALL
         .into_iter()
         .filter(|service| scenario.head.traffic.pace(*service).is_some())
         .collect();
@@ -78,6 +80,7 @@ pub fn terms(scenario: &Scenario, topology: &Topology) -> Terms {
         mail_nodes: topology.of_role(Role::Mail).into_iter().map(str::to_owned).collect(),
         users: topology.users.clone(),
         databases: topology.databases.clone(),
+        delivery: topology.delivery,
     }
 }
 

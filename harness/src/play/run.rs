@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::program::Desk;
+use super::sample::Sampler;
 use super::sender::Sender;
 use super::{Observer, Settings};
 use crate::fleet::{Fleet, Mail, Topology};
@@ -22,6 +24,8 @@ pub(super) struct Run {
     pub observer: Arc<dyn Observer>,
     pub settings: Settings,
     pub sender: Sender,
+    pub sampler: Sampler,
+    pub desk: Desk,
     ledger: Mutex<Ledger>,
 }
 
@@ -48,6 +52,8 @@ impl Run {
             observer,
             settings,
             sender: Sender::default(),
+            sampler: Sampler::default(),
+            desk: Desk::default(),
             ledger: Mutex::default(),
         }
     }
@@ -159,7 +165,8 @@ impl Run {
         self.operate(operation, deadline, listing).await
     }
 
-    async fn operate(
+    /// One operation with its two events.
+    pub async fn operate(
         &self,
         operation: Operation,
         deadline: Duration,
@@ -194,6 +201,11 @@ impl Run {
     /// Accepted messages so far: id to recipient.
     pub fn accepted(&self) -> BTreeMap<String, String> {
         self.ledger().accepted.clone()
+    }
+
+    /// Forgets a message that a mail program removes: it need not be found any more.
+    pub fn may_be_removed(&self, id: &str) {
+        self.ledger().accepted.remove(id);
     }
 
     /// True if mail to this address can only be a non-delivery notice.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::PlayedStep;
 use super::expect;
 use super::run::Run;
+use super::store;
 use crate::fault::Fault;
 use crate::record::{StepResult, What};
 use crate::scenario::model::{Hold, Run as Command};
@@ -42,6 +43,12 @@ impl Stage {
     /// Takes a step of the file and says whether the next one may follow.
     pub async fn take(&mut self, index: usize, step: &Step) -> bool {
         self.begin(index, step.action.kind(), &step.title);
+        if let Some(after) = &step.after {
+            let pause = after.pause(self.run.settings.seed, index);
+            self.run
+                .note(format!("this step begins after {:.1} s", pause.as_secs_f64()));
+            sleep(pause).await;
+        }
         let began = Instant::now();
         let within = self.run.stretch(step.within);
         let result = match &step.action {
@@ -52,6 +59,10 @@ impl Stage {
                 self.unless_fallen(expect).await
             }
             Action::Run(command) => self.unless_fallen(self.command(command, began + within)).await,
+            Action::Role(role) => {
+                let change = store::change_role(&self.run, role, began + within);
+                self.unless_fallen(change).await
+            }
             Action::Hold(hold) => self.unless_fallen(self.hold(hold, began + within)).await,
         };
         let took = began.elapsed();

@@ -123,6 +123,14 @@ passes_on_the_simulation! {
     mx_backup_passes: "mx-backup",
     partition_passes: "partition",
     outsider_passes: "outsider",
+    store_sync_passes: "store-sync",
+    store_takeover_passes: "store-takeover",
+    store_tail_passes: "store-tail",
+    store_partition_passes: "store-partition",
+    store_both_down_passes: "store-both-down",
+    store_switchover_passes: "store-switchover",
+    store_roll_passes: "store-roll",
+    store_zil_tail_passes: "store-zil-tail",
 }
 
 /// Every file of `scenarios/must-fail/` that the simulation can play.
@@ -182,7 +190,7 @@ fn every_kind_of_expectation_is_seen_to_fail() {
     let scenarios = must_fail();
     let reason = |scenario: &Scenario| scenario.head.must_fail.as_ref().map(|planted| planted.reason.clone());
     let reasons: Vec<String> = scenarios.iter().filter_map(reason).collect();
-    for kind in Expectation::KINDS.into_iter().chain(["run", "hold"]) {
+    for kind in Expectation::KINDS.into_iter().chain(["run", "hold", "role"]) {
         assert!(
             reasons.contains(&format!("step.broken:{kind}")),
             "no planted defect for {kind}"

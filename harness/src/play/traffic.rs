@@ -12,9 +12,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::run::Run;
-use super::sender;
+use super::{program, sample, sender};
 use crate::fleet::Role;
-use crate::record::Service;
+use crate::record::{Outcome, Service};
 use crate::scenario::traffic::{Pace, Traffic};
 
 /// The tasks of all traffic. Dropping it ends them.
@@ -98,6 +98,12 @@ pub(super) fn start(run: &Arc<Run>, traffic: &Traffic, stop: &CancellationToken)
             );
         }
     }
+    if let (Some(program), Some(pace)) = (&traffic.imap_client, pace(Service::ImapClient)) {
+        for (index, user) in (300..).zip(users_or_all(run, &program.users)) {
+            let operation = program_operation(run.clone(), user, pace.patience());
+            tasks.beat(run, index, pace, stop, operation);
+        }
+    }
     tasks
 }
 
@@ -150,7 +156,10 @@ fn mail_operation(run: Arc<Run>, users: Vec<String>, size: usize, patience: Dura
         let (run, to) = (run.clone(), pick(&users, number));
         Box::pin(async move {
             let mail = run.compose(&to, size);
-            sender::submit(&run, mail, patience).await;
+            let outcome = sender::submit(&run, mail.clone(), patience).await;
+            if matches!(outcome, Outcome::Ok { .. }) {
+                sample::follow(&run, &mail).await;
+            }
         })
     })
 }
@@ -178,6 +187,15 @@ fn imap_operation(run: Arc<Run>, node: String, users: Vec<String>, patience: Dur
         let (run, node, user) = (run.clone(), node.clone(), pick(&users, number));
         Box::pin(async move {
             run.list(&node, &user, patience).await;
+        })
+    })
+}
+
+fn program_operation(run: Arc<Run>, user: String, patience: Duration) -> Operate {
+    Box::new(move |_| {
+        let (run, user) = (run.clone(), user.clone());
+        Box::pin(async move {
+            program::session(&run, &user, patience).await;
         })
     })
 }

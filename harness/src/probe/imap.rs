@@ -87,7 +87,8 @@ impl From<Elapsed> for ImapCause {
     }
 }
 
-type Wire = Heard<TlsStream<Box<dyn Stream>>>;
+/// The connection, with an ear on what the server says.
+pub(super) type Wire = Heard<TlsStream<Box<dyn Stream>>>;
 
 /// Logs in to `account` from `from` and lists what lies in it.
 pub async fn list(
@@ -96,23 +97,15 @@ pub async fn list(
     account: &ImapAccount<'_>,
     deadline: Duration,
 ) -> Result<Holdings, Failure<ImapCause>> {
-    let mut visit = Visit {
-        deadline: Deadline::after(deadline),
-        step: "connect",
-        last: LastLine::default(),
-        server: None,
-    };
-    visit.all(dial, from, account).await.map_err(|cause| Failure {
-        host: format!("{} ({})", account.host, account.address),
-        step: visit.step,
-        deadline,
-        last_line: visit.last.get(),
-        cause,
-    })
+    let mut visit = Visit::new(deadline);
+    match visit.all(dial, from, account).await {
+        Ok(holdings) => Ok(holdings),
+        Err(cause) => Err(visit.failure(account, cause)),
+    }
 }
 
 /// Where a visit stands.
-struct Visit {
+pub(super) struct Visit {
     deadline: Deadline,
     step: &'static str,
     last: LastLine,
@@ -120,6 +113,25 @@ struct Visit {
 }
 
 impl Visit {
+    pub(super) fn new(deadline: Duration) -> Visit {
+        Visit {
+            deadline: Deadline::after(deadline),
+            step: "connect",
+            last: LastLine::default(),
+            server: None,
+        }
+    }
+
+    pub(super) fn failure(&self, account: &ImapAccount<'_>, cause: ImapCause) -> Failure<ImapCause> {
+        Failure {
+            host: format!("{} ({})", account.host, account.address),
+            step: self.step,
+            deadline: self.deadline.total(),
+            last_line: self.last.get(),
+            cause,
+        }
+    }
+
     async fn all(&mut self, dial: &dyn Dial, from: Ipv4Addr, account: &ImapAccount<'_>) -> Result<Holdings, ImapCause> {
         let mut session = self.log_in(dial, from, account).await?;
         let (inbox, uid_validity) = self.inbox(&mut session).await?;
@@ -134,7 +146,7 @@ impl Visit {
         })
     }
 
-    async fn log_in(
+    pub(super) async fn log_in(
         &mut self,
         dial: &dyn Dial,
         from: Ipv4Addr,
@@ -247,7 +259,7 @@ impl Visit {
 
 /// The message of a FETCH response; `None` for responses without the fields that were asked for, such as a change of
 /// flags that another client made.
-fn found(response: &Response<'_>) -> Option<FoundMail> {
+pub(super) fn found(response: &Response<'_>) -> Option<FoundMail> {
     let Response::Fetch(_, attributes) = response else {
         return None;
     };
@@ -283,7 +295,7 @@ fn ledger_id(header: &[u8]) -> Option<String> {
 }
 
 /// The name of a folder that can be opened.
-fn selectable(response: &Response<'_>) -> Option<String> {
+pub(super) fn selectable(response: &Response<'_>) -> Option<String> {
     use async_imap::imap_proto::NameAttribute::{Extension, NoSelect};
     let Response::MailboxData(MailboxDatum::List(folder)) = response else {
         return None;

@@ -9,6 +9,7 @@ pub mod dial;
 pub mod exec;
 mod heard;
 pub mod imap;
+pub mod imap_session;
 pub mod queue;
 pub mod smtp;
 pub mod sql;

@@ -1,7 +1,9 @@
 //! The event log of a run: one monotonic clock, one list of events, one JSONL file; everything else is derived from it.
 
+pub mod client;
 mod read;
 mod recorder;
+mod store;
 
 use std::time::Duration;
 
@@ -9,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Receipt};
 
+pub use self::client::{ClientAction, SeenMail};
 pub use self::read::{ReadError, read};
 pub use self::recorder::{Recorder, WriteError};
+pub use self::store::{Delivery, StoreStatus};
 
 /// A moment of a run, microseconds since its record began.
 pub type Micros = u64;
@@ -37,11 +41,19 @@ pub enum Service {
     Imap,
     /// A database write on one node (each node is judged apart).
     Sql,
+    /// A session of a mail program that finds the open doors by itself.
+    ImapClient,
 }
 
 impl Service {
     /// Every service, in the order of reports.
-    pub const ALL: [Service; 4] = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
+    pub const ALL: [Service; 5] = [
+        Service::Webmail,
+        Service::MailIn,
+        Service::Imap,
+        Service::Sql,
+        Service::ImapClient,
+    ];
 
     /// The name as it is written in files.
     pub fn as_str(self) -> &'static str {
@@ -50,6 +62,7 @@ impl Service {
             Service::MailIn => "mail-in",
             Service::Imap => "imap",
             Service::Sql => "sql",
+            Service::ImapClient => "imap-client",
         }
     }
 }
@@ -99,6 +112,11 @@ pub enum Operation {
         /// Mail address of the account.
         user: String,
     },
+    /// A mail program opens an account on whichever node lets it in, fetches what is new and works on it.
+    MailProgram {
+        /// Mail address of the account.
+        user: String,
+    },
     /// Insert one marked row.
     SqlInsert {
         /// Node written to.
@@ -118,6 +136,7 @@ impl Operation {
             Operation::WebmailLogin { .. } => Service::Webmail,
             Operation::ImapList { .. } => Service::Imap,
             Operation::SqlInsert { .. } => Service::Sql,
+            Operation::MailProgram { .. } => Service::ImapClient,
         }
     }
 }
@@ -211,6 +230,76 @@ pub enum What {
         /// Unique ids found, in mailbox order.
         mails: Vec<String>,
     },
+    /// The final look at the files of one account on the node that has the copy of the store: every message with its unique
+    /// id, whichever folder it lies in, doubles listed twice. Of several looks the last counts.
+    Copy {
+        /// Node asked.
+        node: String,
+        /// Mail address of the account.
+        user: String,
+        /// Unique ids found.
+        mails: Vec<String>,
+    },
+    /// A message lies in the copy of the store: no earlier than one moment, no later than another.
+    Copied {
+        /// Its unique id.
+        mail: String,
+        /// Node that has the copy.
+        node: String,
+        /// It was not yet there before this moment; the moment of its acceptance if nothing later is known.
+        earliest: Micros,
+        /// It was there at this moment.
+        latest: Micros,
+    },
+    /// A message was waited for in the copy of the store and not seen.
+    NotCopied {
+        /// Its unique id.
+        mail: String,
+        /// Node that should have the copy.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// What the agent of the mail store said on a node.
+    Store {
+        /// Node asked.
+        node: String,
+        /// Its words.
+        #[serde(flatten)]
+        status: StoreStatus,
+    },
+    /// A mail program looked into a folder: every message from a UID on.
+    Folder {
+        /// Node that let it in.
+        node: String,
+        /// Mail address of the account.
+        user: String,
+        /// Folder.
+        folder: String,
+        /// UIDVALIDITY.
+        uid_validity: u32,
+        /// UIDNEXT.
+        uid_next: u32,
+        /// The first UID asked for: 1 in a look at the whole folder.
+        from: u32,
+        /// Messages seen.
+        mails: Vec<SeenMail>,
+    },
+    /// A mail program changed something in an account and learnt what became of it.
+    Acted {
+        /// Node that it was connected to.
+        node: String,
+        /// Mail address of the account.
+        user: String,
+        /// What it asked for.
+        #[serde(flatten)]
+        action: ClientAction,
+        /// What it was told.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// The mail programs' last look begins: [`What::Folder`] of every folder of every account follows.
+    LastLook,
     /// A queue was looked at. For the ledger the last look at each node counts, if it was taken after the last
     /// [`Operation::SendMail`] ended. Queues are looked at in the direction of delivery and before the mailboxes, so
     /// that a message on its way is seen at least once.
@@ -309,77 +398,4 @@ pub fn micros(duration: Duration) -> Micros {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One event of each shape, as it lies in the file.
-    #[test]
-    fn lines_of_the_file_are_flat_json() {
-        let cut = Fault::LinkCut {
-            from: "mail1".into(),
-            to: "mail2".into(),
-            both_ways: true,
-        };
-        let receipt = Receipt {
-            source: "switch".into(),
-            observed: "12 frames dropped".into(),
-        };
-        let send = Operation::SendMail {
-            mail: mark("r1", 7),
-            to: "alice@example.org".into(),
-        };
-        let whats = [
-            What::Begin {
-                scenario: "failover".into(),
-                seed: u64::MAX,
-                run: "r1".into(),
-                steps: 3,
-            },
-            What::Invoke { id: 7, operation: send },
-            What::Done {
-                id: 7,
-                outcome: Outcome::Ok { served_by: None },
-            },
-            What::Done {
-                id: 8,
-                outcome: Outcome::Ok {
-                    served_by: Some("mail2".into()),
-                },
-            },
-            What::Done {
-                id: 9,
-                outcome: Outcome::Unknown {
-                    reason: "broke after the final dot".into(),
-                },
-            },
-            What::StepBegin {
-                step: 0,
-                kind: "webmail".into(),
-                title: "webmail is served by mail2".into(),
-            },
-            What::StepEnd {
-                step: 0,
-                result: StepResult::Held {
-                    detail: "after 9 s".into(),
-                },
-            },
-            What::Inject { fault: cut.clone() },
-            What::Injected { fault: cut, receipt },
-            What::NotConverged {
-                after: 1,
-                differs: "vmail.mailbox".into(),
-            },
-            What::TrafficEnd,
-            What::End,
-        ];
-        let mut lines = String::new();
-        for (at, what) in whats.into_iter().enumerate() {
-            let event = Event { at: at as Micros, what };
-            let line = serde_json::to_string(&event).expect("event to JSON");
-            assert_eq!(serde_json::from_str::<Event>(&line).expect(&line), event);
-            lines.push_str(&line);
-            lines.push('\n');
-        }
-        insta::assert_snapshot!(lines);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pace, words};
 use crate::fault::Fault;
-use crate::oracle::{Judgement, Outage, Reason, Replicated, Tally, Verdict, describe_fault};
+use crate::oracle::{Judgement, MailStore, Outage, Reason, Replicated, Tally, Verdict, describe_fault};
 use crate::record::{Event, Micros, StepResult, What};
 
 /// Version of the layout of `report.json`. It grows when a field changes its meaning or goes.
@@ -83,6 +83,9 @@ pub struct Report {
     pub outages: Vec<Outage>,
     /// Replication, if it applies.
     pub replication: Option<Replicated>,
+    /// What was measured of a mail store.
+    #[serde(flatten)]
+    pub store: MailStore,
     /// The steps that were begun, in their order.
     pub steps: Vec<StepReport>,
     /// The faults that were asked for, in their order.
@@ -181,6 +184,7 @@ impl Report {
             ledger: judgement.ledger.clone(),
             outages: judgement.outages.clone(),
             replication: judgement.replication.clone(),
+            store: judgement.store.clone(),
             steps: steps_of(events),
             faults: faults_of(events),
             wall: timings.iter().map(|timing| timing.took).sum(),

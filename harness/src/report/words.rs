@@ -1,7 +1,8 @@
 //! The verdict in words, one or two sentences that can be read aloud.
 
 use super::model::Report;
-use crate::oracle::{Outage, Replicated, Tally, Verdict};
+use crate::oracle::{Clients, Lag, Outage, Replicated, Tally, Uids, Verdict};
+use crate::record::Service;
 use crate::units::{readable, readable_limit};
 
 /// `failover: passed: webmail was away 11.2 s (limit 15 s); 37 of 37 accepted messages found once`.
@@ -40,6 +41,10 @@ pub fn measured(report: &Report) -> Vec<String> {
     let mut phrases: Vec<String> = told.map(outage).collect();
     phrases.extend(report.ledger.as_ref().map(ledger));
     phrases.extend(report.replication.as_ref().map(replication));
+    phrases.extend(report.store.lag.as_ref().map(lag));
+    phrases.extend(report.store.uids.as_ref().map(uids));
+    phrases.extend(report.store.clients.as_ref().map(clients));
+    phrases.extend(report.outages.iter().filter_map(take_overs));
     if phrases.is_empty() {
         let held = report
             .steps
@@ -83,11 +88,72 @@ fn ledger(tally: &Tally) -> String {
         (tally.phantom, "never sent"),
         (tally.contradicted, "found though refused"),
         (tally.unknown, "of unknown outcome"),
+        (tally.removed, "removed by mail programs"),
     ];
     for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
         words.push_str(&format!(", {count} {what}"));
     }
+    if let Some(copied) = tally.copied {
+        words.push_str(&format!(", {copied} of them in the copy too"));
+    }
     words
+}
+
+fn lag(lag: &Lag) -> String {
+    let limits: Vec<String> = lag
+        .limits
+        .iter()
+        .map(|(name, limit)| format!("{name} {}", readable_limit(*limit)))
+        .collect();
+    let limits = match limits.is_empty() {
+        true => String::new(),
+        false => format!(" (limits: {})", limits.join(", ")),
+    };
+    format!(
+        "from a 250 to the copy p50 {}, p99 {}, max {} of {} messages, read to {}, {} more while something was broken{limits}",
+        readable(lag.p50),
+        readable(lag.p99),
+        readable(lag.max),
+        lag.samples,
+        readable(lag.error),
+        lag.disturbed
+    )
+}
+
+fn uids(uids: &Uids) -> String {
+    format!(
+        "{} UIDs in {} folders seen by mail programs, {} of them more than once",
+        uids.seen, uids.folders, uids.again
+    )
+}
+
+fn clients(clients: &Clients) -> String {
+    let counted = clients.acknowledged - clients.superseded;
+    let mut words = format!("{} of {counted} changes of mail programs hold", clients.held);
+    if clients.crossed > 0 {
+        words.push_str(&format!(
+            ", {} crossed a take-over: {} removed or moved messages came back, {} flags or moves are undone",
+            clients.crossed, clients.came_back, clients.undone
+        ));
+    }
+    words
+}
+
+/// How long a service needed to move to another node after each fault.
+fn take_overs(outage: &Outage) -> Option<String> {
+    let moves: Vec<String> = outage
+        .recoveries
+        .iter()
+        .filter_map(|recovery| {
+            let moved = recovery.moved.as_ref()?;
+            let fault = crate::oracle::describe_fault(&recovery.fault);
+            Some(format!("on {} {} after the {fault}", moved.to, readable(moved.after)))
+        })
+        .collect();
+    match (outage.service, moves.is_empty()) {
+        (Service::Webmail | Service::ImapClient, false) => Some(format!("{} {}", outage.name(), moves.join(", "))),
+        _ => None,
+    }
 }
 
 fn replication(measured: &Replicated) -> String {

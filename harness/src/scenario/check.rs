@@ -8,11 +8,9 @@ use super::expectation::Expectation;
 use super::model::{Action, Scenario, Stage};
 use super::words;
 use crate::fault::Fault;
-use crate::fleet::{Role, Topology};
+use crate::fleet::{Delivery, Role, Topology};
 use crate::oracle::Witness;
 use crate::record::Service;
-
-const SERVICES: [Service; 4] = [Service::Webmail, Service::MailIn, Service::Imap, Service::Sql];
 
 /// What can be told from the file alone. Fills in what follows from other steps: the faults that are healed, titles.
 pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
@@ -70,7 +68,7 @@ fn check_name(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>
 }
 
 fn check_paces(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
-    for service in SERVICES {
+    for service in Service::ALL {
         let Some(pace) = scenario.head.traffic.pace(service) else {
             continue;
         };
@@ -95,7 +93,7 @@ fn check_paces(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic
 }
 
 fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
-    for service in SERVICES {
+    for service in Service::ALL {
         let key = words::service(service);
         let path = format!("budget.{key}");
         if scenario.head.budget.of(service).is_some() && scenario.head.traffic.pace(service).is_none() {
@@ -107,6 +105,11 @@ fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnost
             );
             problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(service))));
         }
+    }
+    if scenario.head.budget.lag.limits().next().is_some() && scenario.head.traffic.mail.is_none() {
+        let message = "a budget for the lag, but no mail is sent";
+        let found = problem(spans, "budget-without-traffic", "budget.lag", message);
+        problems.push(found.help("add `[traffic.mail]`"));
     }
     for (index, step) in scenario.steps.iter().enumerate() {
         if let Action::Hold(hold) = &step.action
@@ -225,6 +228,18 @@ impl Checker<'_> {
         self.one_of(path, "account", user, &known);
     }
 
+    fn store(&mut self, path: String, what: &str) {
+        if self.topology.delivery == Delivery::PerNode {
+            let message = format!(
+                "cluster `{}` has no mail store, so it has no {what}",
+                self.topology.name
+            );
+            let found = problem(self.spans, "no-store", &path, message);
+            self.problems
+                .push(found.help("name a cluster whose description has `[store]`"));
+        }
+    }
+
     fn databases(&mut self, path: &str, databases: &[String]) {
         let known: Vec<&str> = self.topology.databases.iter().map(String::as_str).collect();
         for (index, database) in databases.iter().enumerate() {
@@ -267,6 +282,13 @@ impl Checker<'_> {
             ),
             ("sql", traffic.sql.as_ref().map_or(no_lists, |sql| (&[], &sql.nodes))),
             (
+                "imap-client",
+                traffic
+                    .imap_client
+                    .as_ref()
+                    .map_or(no_lists, |program| (&program.users, &[])),
+            ),
+            (
                 "imap",
                 traffic
                     .imap
@@ -292,6 +314,9 @@ impl Checker<'_> {
 
     /// Nodes and databases that budgets and oracles name.
     fn terms(&mut self, scenario: &Scenario) {
+        if scenario.head.budget.lag.limits().next().is_some() {
+            self.store("budget.lag".into(), "copy");
+        }
         for (node, own) in &scenario.head.budget.on {
             let path = format!("budget.on.{node}");
             match own.sql {
@@ -321,6 +346,10 @@ impl Checker<'_> {
             Action::Fault { fault, .. } => self.fault(&path, fault),
             Action::Expect(expectation) => self.expectation(&path, expectation),
             Action::Run(run) => self.node(format!("{path}.node"), &run.node),
+            Action::Role(role) => {
+                self.mail_node(format!("{path}.node"), &role.node);
+                self.store(format!("{path}.role"), "roles");
+            }
             Action::Heal { .. } | Action::Hold(_) => {}
         }
     }
@@ -393,6 +422,11 @@ impl Checker<'_> {
                 self.problems
                     .push(found.help("name the node whose queue is meant with `node = \"...\"`"));
             }
+            Expectation::Writer { node } => {
+                node.iter().for_each(|node| self.mail_node(at("node"), node));
+                self.store(at("expect"), "writer");
+            }
+            Expectation::StoreInStep => self.store(at("expect"), "copy"),
             Expectation::Door { node, .. } | Expectation::SmtpRefuses { node, .. } => self.node(at("node"), node),
             Expectation::QueueHolds { .. }
             | Expectation::QueueEmpty { .. }

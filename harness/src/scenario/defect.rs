@@ -61,11 +61,39 @@ pub enum Defect {
     NoReceipt,
     /// Faults are healed, but nothing shows it.
     NoHealReceipt,
+    /// What a lost writer had acknowledged alone is thrown away when it returns.
+    StoreLoseTail,
+    /// Mail is acknowledged before the standby has it, and gets there 8 seconds late.
+    StoreLateCopy,
+    /// Mail is acknowledged, and nothing ever gets to the standby.
+    StoreStuck,
+    /// One message never gets to the standby.
+    StoreSkipMail,
+    /// A standby that takes over gives UIDs again that clients may have seen.
+    StoreReuseUids,
+    /// A take-over changes UIDVALIDITY.
+    StoreNewValidity,
+    /// A take-over makes UIDNEXT go down.
+    StoreUidNextBack,
+    /// Flags do not get to the standby.
+    StoreForgetFlags,
+    /// Moves do not get to the standby.
+    StoreForgetMoves,
+    /// Drafts do not get to the standby.
+    StoreForgetAppends,
+    /// Removed messages are on the standby again.
+    StoreUndoExpunge,
+    /// Both agents say that their node is the writer.
+    StoreTwoWriters,
+    /// Nobody takes over.
+    StoreNoTakeOver,
+    /// The agent refuses to make its node the writer.
+    StoreRefuseRole,
 }
 
 impl Defect {
     /// Every defect, in the order of the description.
-    pub const ALL: [Defect; 27] = [
+    pub const ALL: [Defect; 41] = [
         Defect::LoseMail,
         Defect::DoubleMail,
         Defect::Misdeliver,
@@ -93,5 +121,19 @@ impl Defect {
         Defect::Ailing,
         Defect::NoReceipt,
         Defect::NoHealReceipt,
+        Defect::StoreLoseTail,
+        Defect::StoreLateCopy,
+        Defect::StoreStuck,
+        Defect::StoreSkipMail,
+        Defect::StoreReuseUids,
+        Defect::StoreNewValidity,
+        Defect::StoreUidNextBack,
+        Defect::StoreForgetFlags,
+        Defect::StoreForgetMoves,
+        Defect::StoreForgetAppends,
+        Defect::StoreUndoExpunge,
+        Defect::StoreTwoWriters,
+        Defect::StoreNoTakeOver,
+        Defect::StoreRefuseRole,
     ];
 }

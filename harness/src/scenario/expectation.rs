@@ -77,6 +77,13 @@ pub enum Expectation {
     },
     /// No host has bounced mail since the scenario began, and no non-delivery notice waits in a queue.
     NothingBounced,
+    /// One node is the writer of the mail store: its doors are open, those of the other one are not.
+    Writer {
+        /// The node; any if left out.
+        node: Option<String>,
+    },
+    /// The standby has everything that the writer of the mail store has, and no tail waits to be merged.
+    StoreInStep,
     /// A TCP port is open or closed to somebody.
     Door {
         /// Where the client stands.
@@ -153,7 +160,7 @@ fn submissions_port() -> u16 {
 
 impl Expectation {
     /// The kinds as they are written in files, in the order of the description.
-    pub const KINDS: [&str; 16] = [
+    pub const KINDS: [&str; 18] = [
         "webmail",
         "mail-accepted",
         "mail-delivered",
@@ -166,6 +173,8 @@ impl Expectation {
         "queue-holds",
         "queue-empty",
         "nothing-bounced",
+        "writer",
+        "store-in-step",
         "door",
         "smtp-refuses",
         "mail-submitted",
@@ -187,6 +196,8 @@ impl Expectation {
             Expectation::QueueHolds { .. } => "queue-holds",
             Expectation::QueueEmpty { .. } => "queue-empty",
             Expectation::NothingBounced => "nothing-bounced",
+            Expectation::Writer { .. } => "writer",
+            Expectation::StoreInStep => "store-in-step",
             Expectation::Door { .. } => "door",
             Expectation::SmtpRefuses { .. } => "smtp-refuses",
             Expectation::MailSubmitted { .. } => "mail-submitted",

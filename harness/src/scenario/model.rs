@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,6 +13,7 @@ use super::traffic::Traffic;
 use crate::fault::Fault;
 use crate::oracle::{Budgets, OracleConfig};
 use crate::record::Service;
+use crate::units::Span;
 
 /// One scenario file.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +92,25 @@ pub struct Step {
     pub within: Duration,
     /// A promise: the step is broken if it took longer. Multiplied on hosts that are measured to be slower.
     pub budget: Option<Duration>,
+    /// How long the step waits before it begins.
+    pub after: Option<After>,
+}
+
+/// A pause before a step, so that it meets the cluster at a moment that nobody chose.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// At most this long; how long in this run follows from its seed.
+    pub random: Span,
+}
+
+impl After {
+    /// The pause of the step at this position.
+    pub fn pause(&self, seed: u64, step: usize) -> Duration {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(1000 + step as u64);
+        self.random.0.mul_f64(rng.random_range(0.0..=1.0))
+    }
 }
 
 /// What a step does or expects.
@@ -112,6 +134,8 @@ pub enum Action {
     Expect(Expectation),
     /// Runs a command on a node.
     Run(Run),
+    /// Changes who is the writer of the mail store.
+    Role(RoleStep),
     /// Lets traffic go on until enough operations succeeded.
     Hold(Hold),
 }
@@ -131,6 +155,28 @@ pub struct Run {
     pub stdout: Option<String>,
 }
 
+/// Another role for a node of the mail store, on purpose.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleStep {
+    /// What is done.
+    pub role: RoleChange,
+    /// The node.
+    pub node: String,
+}
+
+/// What becomes of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoleChange {
+    /// The node becomes the writer; the other one must not be it any more.
+    Promote,
+    /// The node becomes standby.
+    Demote,
+    /// The other node hands the role over to this one.
+    SwitchOver,
+}
+
 /// Traffic goes on until so many operations that began in this step succeeded.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -146,7 +192,7 @@ fn pair() -> String {
 }
 
 impl Action {
-    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`.
+    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`, `role`.
     pub fn kind(&self) -> &'static str {
         match self {
             Action::Fault { .. } => "fault",
@@ -154,6 +200,7 @@ impl Action {
             Action::Expect(expectation) => expectation.kind(),
             Action::Run(_) => "run",
             Action::Hold(_) => "hold",
+            Action::Role(_) => "role",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Scenario;
-use crate::oracle::{Budgets, NodeBudgets};
+use crate::oracle::{Budgets, LagBudget, NodeBudgets};
 use crate::units::Span;
 
 impl Scenario {
@@ -31,6 +31,12 @@ fn stretched(budget: &Budgets, factor: f64) -> Budgets {
         mail_in: times(budget.mail_in),
         imap: times(budget.imap),
         sql: times(budget.sql),
+        imap_client: times(budget.imap_client),
+        lag: LagBudget {
+            p50: times(budget.lag.p50),
+            p99: times(budget.lag.p99),
+            max: times(budget.lag.max),
+        },
         converge: times(budget.converge),
         on: budget.on.iter().map(|(name, own)| (name.clone(), node(own))).collect(),
     }

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::check;
 use super::expectation::Expectation;
-use super::model::{Action, Head, Hold, Run, Scenario, Step};
+use super::model::{Action, After, Head, Hold, RoleStep, Run, Scenario, Step};
 use super::words;
 use crate::fault::Fault;
 use crate::units::Span;
@@ -27,10 +27,10 @@ pub struct Parsed {
 }
 
 /// The keys that tell what a step does; each step has exactly one.
-pub const STEP_KINDS: [&str; 5] = ["fault", "heal", "expect", "run", "hold"];
+pub const STEP_KINDS: [&str; 6] = ["fault", "heal", "expect", "run", "hold", "role"];
 
 /// Keys that every step may have beside those of its kind.
-const COMMON_KEYS: [&str; 3] = ["title", "within", "budget"];
+const COMMON_KEYS: [&str; 4] = ["title", "within", "budget", "after"];
 
 /// Reads a scenario. All that can be told without knowing the cluster is checked.
 ///
@@ -72,6 +72,7 @@ struct Common {
     title: Option<String>,
     within: Option<Span>,
     budget: Option<Span>,
+    after: Option<After>,
 }
 
 /// A part of a file, or the first problem in it.
@@ -136,6 +137,7 @@ impl<'i> Reader<'i> {
             action,
             within,
             budget,
+            after: common.after,
         })
     }
 
@@ -162,6 +164,7 @@ impl<'i> Reader<'i> {
             }
             "expect" => Ok(Action::Expect(self.expectation(table, span)?)),
             "run" => Ok(Action::Run(self.read(table, span)?)),
+            "role" => Ok(Action::Role(self.read(table, span)?)),
             _ => Ok(Action::Hold(self.read(table, span)?)),
         }
     }
@@ -236,6 +239,7 @@ fn check_keys(table: &DeTable<'_>, kind: &str) -> Found<()> {
             known.extend((kind == "fault").then(|| "as".to_owned()));
         }
         "run" => known.extend(properties(&schema_of::<Run>())),
+        "role" => known.extend(properties(&schema_of::<RoleStep>())),
         "hold" => known.extend(properties(&schema_of::<Hold>())),
         _ => known.push("heal".to_owned()),
     }

@@ -50,6 +50,8 @@ pub struct PlannedStep {
     pub within: Duration,
     /// The promise.
     pub budget: Option<Duration>,
+    /// A pause before it, at most this long.
+    pub after: Option<Duration>,
     /// It always happens, even after a broken step.
     pub closing: bool,
 }
@@ -68,6 +70,7 @@ impl Plan {
                 detail: (step.title != words).then_some(named),
                 within: step.within,
                 budget: step.budget,
+                after: step.after.map(|after| after.random.0),
                 closing: false,
             }
         };
@@ -76,6 +79,7 @@ impl Plan {
             detail: None,
             within: Duration::from_secs(*seconds),
             budget: None,
+            after: None,
             closing: true,
         });
         let head = &scenario.head;
@@ -100,6 +104,7 @@ fn traffic_lines(scenario: &Scenario) -> Vec<String> {
         (Service::Webmail, "a webmail log-in"),
         (Service::Sql, "a row on each node"),
         (Service::Imap, "an IMAP log-in on each node"),
+        (Service::ImapClient, "a session of each account's mail program"),
     ];
     services
         .iter()
@@ -118,7 +123,13 @@ fn traffic_lines(scenario: &Scenario) -> Vec<String> {
 /// The budgets of a scenario, one a line: `webmail 15s`, `sql on mail2 15s`.
 pub fn budget_lines(scenario: &Scenario) -> Vec<String> {
     let budget = &scenario.head.budget;
-    let services = [Service::Webmail, Service::MailIn, Service::Sql, Service::Imap];
+    let services = [
+        Service::Webmail,
+        Service::MailIn,
+        Service::Sql,
+        Service::Imap,
+        Service::ImapClient,
+    ];
     let of_service = |service| Some(format!("{} {}", words::service(service), span(budget.of(service)?)));
     let mut lines: Vec<String> = services.into_iter().filter_map(of_service).collect();
     for (node, own) in &budget.on {
@@ -126,6 +137,7 @@ pub fn budget_lines(scenario: &Scenario) -> Vec<String> {
             lines.extend(limit.map(|limit| format!("{name} on {node} {limit}")));
         }
     }
+    lines.extend(budget.lag.limits().map(|(name, limit)| format!("lag.{name} {limit}")));
     lines.extend(budget.converge.map(|limit| format!("converge {limit}")));
     lines
 }
@@ -165,9 +177,13 @@ impl fmt::Display for Plan {
                 .budget
                 .map(|budget| format!(", promised in {}", span(budget)))
                 .unwrap_or_default();
+            let after = step
+                .after
+                .map(|after| format!(", after a random pause of at most {}", span(after)))
+                .unwrap_or_default();
             writeln!(
                 out,
-                "{:>3}. {} [within {}{budget}]",
+                "{:>3}. {} [within {}{budget}{after}]",
                 index + 1,
                 step.title,
                 span(step.within)

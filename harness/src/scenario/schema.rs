@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::expectation::Expectation;
-use super::model::{Head, Hold, Run};
+use super::model::{After, Head, Hold, RoleStep, Run};
 use crate::fault::Fault;
 
 /// The schema (draft 2020-12) of a scenario file.
@@ -37,6 +37,7 @@ fn step_forms(generator: &mut SchemaGenerator) -> Vec<Value> {
     forms.extend(variants(Expectation::json_schema(generator).to_value()));
     forms.push(Run::json_schema(generator).to_value());
     forms.push(Hold::json_schema(generator).to_value());
+    forms.push(RoleStep::json_schema(generator).to_value());
     forms.push(json!({
         "type": "object",
         "description": "Heals a fault by its name.",
@@ -44,6 +45,7 @@ fn step_forms(generator: &mut SchemaGenerator) -> Vec<Value> {
         "required": ["heal"],
         "additionalProperties": false
     }));
+    let after = After::json_schema(generator).to_value();
     let duration = |what: &str| json!({ "type": "string", "description": what, "examples": ["500ms", "15s", "2m"] });
     for form in &mut forms {
         add(
@@ -61,6 +63,7 @@ fn step_forms(generator: &mut SchemaGenerator) -> Vec<Value> {
             "budget",
             duration("A promise: broken if it takes longer. Never stretched."),
         );
+        add(form, "after", after.clone());
     }
     forms
 }

@@ -20,6 +20,9 @@ pub struct Traffic {
     pub sql: Option<SqlTraffic>,
     /// Mail programs log in by IMAP and list the inbox.
     pub imap: Option<ImapTraffic>,
+    /// Mail programs that keep what they know of their account, and work on it.
+    #[serde(rename = "imap-client")]
+    pub imap_client: Option<ImapClientTraffic>,
 }
 
 /// Messages from a foreign mail server that keeps a queue of its own and tries again.
@@ -88,6 +91,21 @@ pub struct ImapTraffic {
     pub at_once: u32,
 }
 
+/// A mail program for each account: it comes back to whichever mail node lets it in, fetches what is new, stores a draft, and
+/// flags, moves or removes messages.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImapClientTraffic {
+    /// Time between two sessions of one account.
+    pub every: Span,
+    /// Whose programs; those of all accounts of the cluster if left out.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// The most sessions that wait on one account; a call in one is given up after `every` x `at_once`.
+    #[serde(default = "ten")]
+    pub at_once: u32,
+}
+
 fn two_kibibytes() -> usize {
     2048
 }
@@ -120,6 +138,7 @@ impl Traffic {
             Service::Webmail => self.webmail.as_ref().map(|webmail| (webmail.every, webmail.at_once)),
             Service::Sql => self.sql.as_ref().map(|sql| (sql.every, sql.at_once)),
             Service::Imap => self.imap.as_ref().map(|imap| (imap.every, imap.at_once)),
+            Service::ImapClient => self.imap_client.as_ref().map(|imap| (imap.every, imap.at_once)),
         }?;
         Some(Pace {
             every: every.0,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::expectation::{DoorState, Expectation, Refusal};
-use super::model::Action;
+use super::model::{Action, RoleChange};
 use crate::fault::Fault;
 use crate::fleet::Vantage;
 use crate::record::Service;
@@ -20,11 +20,12 @@ pub fn patience(action: &Action) -> Duration {
         Action::Heal { .. } => 180,
         Action::Expect(expectation) => match expectation {
             Expectation::Door { .. } => 30,
-            Expectation::Converged | Expectation::AllDelivered => 120,
+            Expectation::Converged | Expectation::AllDelivered | Expectation::StoreInStep => 120,
             Expectation::Healthy => 300,
             _ => 60,
         },
         Action::Run(_) => 60,
+        Action::Role(_) => 120,
         Action::Hold(_) => 120,
     };
     Duration::from_secs(seconds)
@@ -37,6 +38,11 @@ pub fn action(action: &Action) -> String {
         Action::Heal { fault, .. } => healing(fault),
         Action::Expect(expectation) => expecting(expectation),
         Action::Run(run) => format!("run `{}` on {}", run.run.join(" "), run.node),
+        Action::Role(step) => match step.role {
+            RoleChange::Promote => format!("make {} the writer", step.node),
+            RoleChange::Demote => format!("make {} standby", step.node),
+            RoleChange::SwitchOver => format!("hand the writer's role over to {}", step.node),
+        },
         Action::Hold(hold) => {
             format!(
                 "let traffic go on until {} more {} operations succeeded",
@@ -150,6 +156,9 @@ pub fn expecting(expectation: &Expectation) -> String {
         Expectation::QueueEmpty { node: Some(node) } => format!("no mail waits on {node}"),
         Expectation::QueueEmpty { node: None } => "no mail waits in any queue".into(),
         Expectation::NothingBounced => "no mail was bounced".into(),
+        Expectation::Writer { node: Some(node) } => format!("{node} is the writer, and no other node"),
+        Expectation::Writer { node: None } => "one node is the writer".into(),
+        Expectation::StoreInStep => "the copy of the mail store has everything that the writer has".into(),
         Expectation::Door {
             from,
             node,
@@ -181,6 +190,7 @@ pub fn service(service: Service) -> &'static str {
         Service::MailIn => "mail-in",
         Service::Imap => "imap",
         Service::Sql => "sql",
+        Service::ImapClient => "imap-client",
     }
 }
 

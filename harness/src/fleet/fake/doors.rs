@@ -32,6 +32,9 @@ impl World {
         if machine.power != Power::On || machine.frozen {
             return Ok(Door::Silent);
         }
+        if info.role == Role::Mail && service != "mariadb" && !self.lets_in(node) {
+            return Ok(Door::Refused);
+        }
         Ok(match machine.services.get(service) {
             Some(Condition::Running | Condition::Frozen) => Door::Open,
             _ => Door::Refused,
@@ -85,7 +88,7 @@ impl World {
     }
 
     /// Runs one of the few commands that the simulation knows: `hostname`, `true`, `false`, `systemctl is-active UNIT`.
-    pub fn exec(&self, node: &str, argv: &[String]) -> Result<ExecOutput, String> {
+    pub fn exec(&mut self, node: &str, argv: &[String]) -> Result<ExecOutput, String> {
         let machine = self.machines.get(node).ok_or("there is no such machine")?;
         if machine.power != Power::On || machine.frozen {
             return Err(format!(
@@ -94,6 +97,10 @@ impl World {
             ));
         }
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        if let ["/usr/local/sbin/cluster-store", verb @ ..] = words.as_slice() {
+            return Ok(self.cluster_store(node, verb));
+        }
+        let machine = self.machines.get(node).ok_or("there is no such machine")?;
         let (status, stdout, stderr) = match words.as_slice() {
             ["true"] => (0, String::new(), String::new()),
             ["false"] => (1, String::new(), String::new()),

@@ -34,6 +34,17 @@ struct Waiting {
     /// Not tried before this moment.
     not_before: Duration,
     copies: u32,
+    /// With a mail store: it lies on a writer, and waits for its answer.
+    pending: Option<Pending>,
+}
+
+/// What was handed to a writer that has not answered yet.
+#[derive(Debug, Clone)]
+struct Pending {
+    node: String,
+    boots: u64,
+    /// Answered when so many changes of the node are confirmed.
+    writes: u64,
 }
 
 impl World {
@@ -126,6 +137,7 @@ impl World {
             mail,
             not_before: self.now + late,
             copies,
+            pending: None,
         };
         self.post.queues.entry(node.to_owned()).or_default().push(waiting);
         let soon = self.between(20, 200);
@@ -136,10 +148,12 @@ impl World {
     pub fn run_queue(&mut self, node: &str) {
         if self.reach(None, node, &["postfix"]) == Reach::Answers {
             let waiting = self.post.queues.remove(node).unwrap_or_default();
-            let left: Vec<Waiting> = waiting
-                .into_iter()
-                .filter(|entry| !self.try_delivery(node, entry))
-                .collect();
+            let mut left = Vec::new();
+            for mut entry in waiting {
+                if !self.try_delivery(node, &mut entry) {
+                    left.push(entry);
+                }
+            }
             self.post.queues.insert(node.to_owned(), left);
         }
         let waits = self.post.queues.get(node).is_some_and(|queue| !queue.is_empty());
@@ -150,12 +164,15 @@ impl World {
         }
     }
 
-    fn try_delivery(&mut self, node: &str, entry: &Waiting) -> bool {
+    fn try_delivery(&mut self, node: &str, entry: &mut Waiting) -> bool {
         if self.now < entry.not_before {
             return false;
         }
         if self.of_role(Role::Mail).iter().any(|name| name == node) {
             return self.deposit(node, entry);
+        }
+        if self.store.is_some() {
+            return self.commit(node, entry);
         }
         let hosts = self.of_role(Role::Mail);
         if self.has(Defect::BounceMail) && !self.post.bounces.contains_key(node) {
@@ -168,6 +185,35 @@ impl World {
                 self.run_queue(&host);
                 return true;
             }
+        }
+        false
+    }
+
+    /// Hands a message to the writer, and later hears whether it is confirmed. A writer that was lost meanwhile leaves that
+    /// open: the message goes to the next one, which does not store it again if it has it.
+    fn commit(&mut self, gateway: &str, entry: &mut Waiting) -> bool {
+        if let Some(pending) = &entry.pending {
+            let same = self.machines.get(&pending.node).map(|machine| machine.boots) == Some(pending.boots);
+            let open = self.reach_mail(Some(gateway), &pending.node, &["dovecot"]) == Reach::Answers;
+            let replica = self.replica(&pending.node);
+            if same && open {
+                return replica.is_some_and(|replica| replica.confirmed >= pending.writes);
+            }
+            entry.pending = None;
+        }
+        let Some(writer) = self.writer_for(gateway) else {
+            return false;
+        };
+        let boots = self.machines.get(&writer).map_or(0, |machine| machine.boots);
+        if let Some(replica) = self.replica_mut(&writer) {
+            replica.live.deliver(&entry.mail.to, &entry.mail.id, entry.copies);
+            replica.writes += 1;
+            let writes = replica.writes;
+            entry.pending = Some(Pending {
+                node: writer,
+                boots,
+                writes,
+            });
         }
         false
     }
@@ -207,6 +253,9 @@ impl World {
 
     /// The mailbox of a user on a node.
     pub fn mailbox(&self, node: &str, user: &str) -> Vec<FoundMail> {
+        if let Some(replica) = self.replica(node) {
+            return replica.live.inbox(user);
+        }
         self.post
             .boxes
             .get(&(node.to_owned(), user.to_owned()))
@@ -220,7 +269,7 @@ impl World {
         if self.paused(Defect::PauseImap) {
             return Attempt::hang("IMAP does not answer");
         }
-        match self.reach(None, node, &["dovecot", "mariadb"]) {
+        match self.reach_mail(None, node, &["dovecot", "mariadb"]) {
             Reach::Answers => Attempt {
                 wait,
                 effect: Effect::Nothing,

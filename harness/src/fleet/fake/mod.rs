@@ -8,6 +8,7 @@ mod doors;
 mod mail;
 mod programs;
 mod sql;
+mod store;
 mod web;
 mod world;
 
@@ -22,8 +23,11 @@ use async_trait::async_trait;
 use generator::spec::CheckProfile;
 use tokio::time::{Instant, sleep};
 
-use self::world::World;
-use super::{Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, ReplicationStatus, Topology, Vantage};
+use self::store::FakeSession;
+use self::world::{Reach, World};
+use super::{
+    Arrival, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, ReplicationStatus, Topology, Vantage,
+};
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
 use crate::report::Facts;
@@ -33,6 +37,9 @@ use crate::scenario::defect::Defect;
 pub const FAKE: &str = "fake";
 /// How long a client that names no deadline waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time between two looks for a message on a disk.
+const AWAIT: Duration = Duration::from_millis(50);
 
 /// A simulated cluster.
 pub struct FakeFleet {
@@ -94,7 +101,7 @@ impl FakeFleet {
     }
 
     /// The world as it is now.
-    fn look(&self) -> MutexGuard<'_, World> {
+    pub(in crate::fleet::fake) fn look(&self) -> MutexGuard<'_, World> {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.advance(self.born.elapsed());
         world
@@ -181,6 +188,52 @@ impl Fleet for FakeFleet {
     async fn program_submits(&self, balancer: &str, _: u16, mail: &Mail, deadline: Duration) -> Outcome {
         let attempt = self.look().submit_through(balancer, mail);
         self.finish(attempt, deadline).await
+    }
+
+    async fn imap_open<'a>(
+        &'a self,
+        node: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<Box<dyn MailSession + 'a>, FleetError> {
+        let attempt = self.look().list(node);
+        match self.finish(attempt, deadline).await {
+            Outcome::Ok { .. } => Ok(Box::new(FakeSession::new(self, node, user))),
+            Outcome::Fail { reason } | Outcome::Unknown { reason } => Err(error(node, "log in by IMAP", reason)),
+        }
+    }
+
+    async fn store_copy(&self, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
+        sleep(Duration::from_millis(20)).await;
+        let copy = self.look().copy_of(node, user);
+        copy.ok_or_else(|| {
+            error(
+                node,
+                "read the files of the mail store",
+                "the guest agent did not answer",
+            )
+        })
+    }
+
+    async fn store_await(&self, node: &str, user: &str, id: &str, deadline: Duration) -> Result<Arrival, FleetError> {
+        let began = Instant::now();
+        let mut at_once = true;
+        loop {
+            let ids = self.look().copy_of(node, user).unwrap_or_default();
+            if ids.iter().any(|known| known == id) {
+                let after = began.elapsed();
+                return Ok(Arrival { after, at_once });
+            }
+            at_once = false;
+            if began.elapsed() >= deadline {
+                return Err(error(
+                    node,
+                    &format!("wait for {id}"),
+                    format!("not seen within {deadline:?}"),
+                ));
+            }
+            sleep(AWAIT).await; // poll: the simulated disk announces nothing
+        }
     }
 
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {

@@ -37,10 +37,15 @@ struct Checks {
 }
 
 impl Balancer {
-    pub fn new(mail_nodes: &[String]) -> Balancer {
+    /// The first of the nodes serve.
+    pub fn new(mail_nodes: &[String], serving: usize) -> Balancer {
         let servers = mail_nodes
             .iter()
-            .map(|node| (node.clone(), Server { up: true, streak: 0 }))
+            .enumerate()
+            .map(|(index, node)| {
+                let up = index < serving;
+                (node.clone(), Server { up, streak: 0 })
+            })
             .collect();
         Balancer { servers }
     }
@@ -86,7 +91,7 @@ impl World {
             self.after(checks.inter, Tick::Check(node.to_owned()));
             return;
         }
-        match self.reach(Some(&balancer), node, &WEBMAIL) {
+        match self.reach_mail(Some(&balancer), node, &WEBMAIL) {
             Reach::Answers => self.after(Duration::from_millis(50), Tick::Checked(node.to_owned(), true)),
             Reach::Refuses => self.after(Duration::from_millis(5), Tick::Checked(node.to_owned(), false)),
             Reach::Silent => self.after(checks.timeout, Tick::Checked(node.to_owned(), false)),
@@ -142,7 +147,7 @@ impl World {
         let Some(first) = servers.first() else {
             return Attempt::fail(latency, "503 Service Unavailable");
         };
-        let reach = |node: &str| self.reach(Some(&balancer), node, &WEBMAIL);
+        let reach = |node: &str| self.reach_mail(Some(&balancer), node, &WEBMAIL);
         let redispatch = matches!(self.profile, CheckProfile::Fast);
         let chosen = match (reach(first), servers.get(1)) {
             (Reach::Answers, _) => first,
@@ -162,7 +167,7 @@ impl World {
     /// The log-in ends: it worked if its server still stands.
     pub fn finish_login(&mut self, node: &str, user: &str) -> Outcome {
         let from = self.balancer();
-        if self.reach(from.as_deref(), node, &WEBMAIL) != Reach::Answers {
+        if self.reach_mail(from.as_deref(), node, &WEBMAIL) != Reach::Answers {
             return Outcome::Fail {
                 reason: "502 Bad Gateway".into(),
             };

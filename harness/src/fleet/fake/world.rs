@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::mail::Post;
 use super::sql::Databases;
+use super::store::MailStore;
 use super::web::Balancer;
 use crate::fleet::{Role, Topology, services_of};
 use crate::scenario::defect::Defect;
@@ -34,6 +35,14 @@ pub(super) enum Tick {
     Queue(String),
     /// A node's replica fetches and applies what its peer wrote.
     Apply(String),
+    /// Agents and the engine of the mail store look around.
+    Store,
+    /// A snapshot of a node has reached its peer.
+    Received(String, u64),
+    /// A node becomes the writer.
+    Promoted(String),
+    /// A node's tail is merged.
+    Merged(String),
 }
 
 /// Whether a machine has power.
@@ -93,6 +102,8 @@ pub(super) struct World {
     pub post: Post,
     pub web: Balancer,
     pub sql: Databases,
+    /// The mail store, if the cluster has one.
+    pub store: Option<MailStore>,
     ticks: BinaryHeap<Reverse<(Duration, u64, Tick)>>,
     ticked: u64,
 }
@@ -121,7 +132,9 @@ impl World {
             .collect();
         let mail_nodes = names_of(&topology, Role::Mail);
         let sql = Databases::new(&mail_nodes, &topology, defect);
-        let web = Balancer::new(&mail_nodes);
+        let store = MailStore::of(&topology, &mail_nodes);
+        let serving = if store.is_some() { 1 } else { mail_nodes.len() };
+        let web = Balancer::new(&mail_nodes, serving);
         let mut world = World {
             topology,
             profile,
@@ -133,12 +146,16 @@ impl World {
             post: Post::default(),
             web,
             sql,
+            store,
             ticks: BinaryHeap::new(),
             ticked: 0,
         };
         for node in mail_nodes {
             let offset = world.between(0, 1000);
             world.after(offset, Tick::Check(node));
+        }
+        if world.store.is_some() {
+            world.after(Duration::ZERO, Tick::Store);
         }
         world
     }
@@ -166,6 +183,10 @@ impl World {
             Tick::Checked(node, healthy) => self.end_check(&node, healthy),
             Tick::Queue(node) => self.run_queue(&node),
             Tick::Apply(node) => self.apply(&node),
+            Tick::Store => self.store_beat(),
+            Tick::Received(node, guid) => self.received(&node, guid),
+            Tick::Promoted(node) => self.promoted(&node),
+            Tick::Merged(node) => self.merged(&node),
         }
     }
 
@@ -259,6 +280,8 @@ impl World {
             return;
         };
         machine.power = Power::On;
+        self.store_booted(node);
+        let Some(machine) = self.machines.get(node) else { return };
         let services: Vec<String> = machine.services.keys().cloned().collect();
         for service in services {
             self.start(node, &service);
@@ -307,10 +330,11 @@ impl World {
                 Ok(status) => found.push(format!("{node}: replication does not run: {}", status.error)),
                 Err(reason) => found.push(format!("{node}: {reason}")),
             }
-            if !self.web.is_up(&node) {
+            if self.lets_in(&node) && !self.web.is_up(&node) {
                 found.push(format!("{node}: the load balancer does not see webmail"));
             }
         }
+        found.extend(self.store_ailments());
         if self.has(Defect::Ailing) && self.now < Duration::from_secs(120) {
             found.push("mail2: dovecot is failed".into());
         }

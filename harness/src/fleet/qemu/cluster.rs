@@ -14,7 +14,8 @@ use super::process::peak_memory;
 use super::{Node, RunDir, ailment};
 use crate::fault::{self, Fault, Receipt};
 use crate::fleet::{
-    Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, NodeInfo, ReplicationStatus, Role, Topology, Vantage,
+    Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, NodeInfo, ReplicationStatus, Role, Topology,
+    Vantage,
 };
 use crate::guest::GuestError;
 use crate::lan::Lan;
@@ -22,7 +23,7 @@ use crate::lan::zones::Zones;
 use crate::probe::dial::{Dial, DialError};
 use crate::probe::exec::{Exec, ExecError};
 use crate::probe::smtp::{MxHost, Sender, StartTls};
-use crate::probe::{imap, queue, smtp, sql, webmail};
+use crate::probe::{imap, imap_session, queue, smtp, sql, webmail};
 use crate::record::Outcome;
 use crate::report::{Facts, Pace};
 use crate::restore::Point;
@@ -296,6 +297,25 @@ impl Fleet for QemuFleet {
     async fn program_submits(&self, balancer: &str, port: u16, mail: &Mail, deadline: Duration) -> Outcome {
         let outcome = self.submit_through(balancer, port, mail, deadline).await;
         by_node(&self.topology, outcome)
+    }
+
+    async fn imap_open<'a>(
+        &'a self,
+        node: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<Box<dyn MailSession + 'a>, FleetError> {
+        let host = format!("{node}.{}", self.topology.domain);
+        let account = imap::ImapAccount {
+            host: &host,
+            address: SocketAddrV4::new(self.info(node)?.address, 993),
+            tls: self.trusting.clone(),
+            user,
+            password: self.password(user)?,
+        };
+        let opened = imap_session::open(&self.lan, self.addresses.client, &account, deadline).await;
+        let opened = opened.map_err(|e| told(node, "log in by IMAP")(&e))?;
+        Ok(Box::new(opened))
     }
 
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {

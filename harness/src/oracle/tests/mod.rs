@@ -4,6 +4,7 @@
 mod outages;
 mod planted;
 mod random;
+mod stores;
 pub(crate) mod story;
 mod vacuous;
 mod witnesses;

@@ -25,6 +25,7 @@ fn operation(service: Service) -> Operation {
             database: "vmail".into(),
             row: "r1-w1".into(),
         },
+        Service::ImapClient => Operation::MailProgram { user },
     }
 }
 
@@ -59,6 +60,7 @@ fn terms(service: Service, limit: u64) -> Terms {
     match service {
         Service::Webmail => budget.webmail = span,
         Service::MailIn => budget.mail_in = span,
+        Service::ImapClient => budget.imap_client = span,
         Service::Imap => budget.on = BTreeMap::from([("mail2".into(), NodeBudgets { imap: span, sql: None })]),
         Service::Sql => budget.on = BTreeMap::from([("mail2".into(), NodeBudgets { imap: None, sql: span })]),
     }
@@ -70,6 +72,7 @@ fn terms(service: Service, limit: u64) -> Terms {
     // Only outages are looked at here.
     terms.oracle.ledger = Some(false);
     terms.oracle.replication = Some(false);
+    terms.oracle.client = Some(false);
     terms
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::fault::{Fault, Receipt};
 use crate::oracle::{Budgets, NodeBudgets, OracleConfig, Terms, Witness};
-use crate::record::{Event, Micros, Operation, Outcome, Service, StepResult, What};
+use crate::record::{Delivery, Event, Micros, Operation, Outcome, Service, StepResult, What};
 use crate::units::Span;
 
 pub const SECOND: Micros = 1_000_000;
@@ -94,6 +94,7 @@ pub fn terms() -> Terms {
         mail_nodes: names(&NODES),
         users: names(&USERS),
         databases: names(&DATABASES),
+        delivery: Delivery::PerNode,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{SOON, deadline, served};
 use crate::fleet::{Mail, Role};
 use crate::play::run::Run;
 use crate::play::step::{Miss, poll};
+use crate::play::store;
 use crate::record::{Outcome, StepResult, What};
 
 /// Size of a message that a step sends.
@@ -66,6 +67,9 @@ pub(super) async fn all_delivered(run: &Run, until: Instant) -> StepResult {
     let total = missing_mail.len();
     let nodes = run.topology.of_role(Role::Mail);
     poll(run, until, MAILBOX, async || {
+        // What a mail program removed meanwhile need not be found.
+        let still = run.accepted();
+        missing_mail.retain(|id, _| still.contains_key(id));
         let users: BTreeSet<String> = missing_mail.values().cloned().collect();
         let mut troubles = Vec::new();
         for user in users {
@@ -95,8 +99,8 @@ pub(super) async fn find(
     let mut found = BTreeMap::new();
     let mut troubles = Vec::new();
     for node in nodes {
-        match run.fleet.imap_list(node, user, deadline(run, until)).await {
-            Ok(mails) => found.extend(mails.into_iter().map(|mail| (mail.id, (*node).to_owned()))),
+        match store::ids(run, node, user, deadline(run, until)).await {
+            Ok(ids) => found.extend(ids.into_iter().map(|id| (id, (*node).to_owned()))),
             Err(error) => troubles.push(error.to_string()),
         }
     }

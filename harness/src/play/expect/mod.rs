@@ -16,6 +16,7 @@ use crate::record::{Outcome, StepResult};
 use crate::scenario::expectation::Expectation;
 
 pub(super) use self::sql::{converged, replication_running};
+use super::store;
 
 /// Time between two looks at something cheap.
 pub(super) const SOON: Duration = Duration::from_millis(500);
@@ -41,6 +42,10 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
         }
         Expectation::ReplicationRunning => poll(run, until, SOON, async || replication_running(run).await).await,
         Expectation::Converged => poll(run, until, SOON, async || converged(run).await).await,
+        Expectation::Writer { node } => {
+            poll(run, until, SOON, async || store::writer_is(run, node.as_deref()).await).await
+        }
+        Expectation::StoreInStep => poll(run, until, SOON, async || store::in_step(run).await).await,
         Expectation::Door {
             from,
             node,

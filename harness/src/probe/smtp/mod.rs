@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 pub use codec::Reply;
 pub use delivery::{Attempt, Delivery};
 pub use dialogue::dialogue;
-pub use message::LEDGER_HEADER;
+pub use message::{LEDGER_HEADER, build};
 pub use session::SmtpCause;
 pub use submission::{Account, submit};
 

@@ -1,0 +1,228 @@
+//! What is asked of the mail store on a node itself, through commands there: status and role from its agent, messages from
+//! the files below the mount.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::store::{StoreStatus, maildir};
+use super::{ExecOutput, Fleet, FleetError};
+
+/// What one look may take, before it is stretched.
+const ASK: Duration = Duration::from_secs(20);
+
+/// What a node of the store can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreRole {
+    /// The writer.
+    Promote,
+    /// Standby.
+    Demote,
+}
+
+impl StoreRole {
+    /// The agent's verb.
+    pub fn verb(self) -> &'static str {
+        match self {
+            StoreRole::Promote => "promote",
+            StoreRole::Demote => "demote",
+        }
+    }
+}
+
+/// When a message came to lie on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// From a moment after the call until it was seen; zero if the first look found it already.
+    pub after: Duration,
+    /// It lay there at the first look, and may have done so for long.
+    pub at_once: bool,
+}
+
+/// Ids of messages: of each file the first line that carries one.
+const IDS: &str = r#"
+    [ -d "$1" ] || exit 0
+    find "$1" -type f \( -path '*/cur/*' -o -path '*/new/*' \) -exec grep -haim1 '^X-Ledger-Id:' {} +"#;
+
+/// Looks until a file of the last minutes carries the id, and says when that began and ended by the machine's own uptime.
+/// It looks again and again since a received stream changes files below the mount without a word to inotify.
+const AWAIT: &str = r#"
+    read -r began rest </proc/uptime
+    looks=0
+    until [ -d "$1" ] && find "$1" -type f \( -path '*/cur/*' -o -path '*/new/*' \) -mmin -5 \
+        -exec grep -haim1 '^X-Ledger-Id:' {} + | grep -qF "X-Ledger-Id: $2"; do
+        looks=$((looks + 1))
+        read -r now rest </proc/uptime
+        [ "${now%.*}" -lt $((${began%.*} + $3)) ] || exit 1
+        sleep 0.1
+    done
+    read -r now rest </proc/uptime
+    echo "$began $now $looks""#;
+
+fn error(node: &str, what: &str, reason: impl Into<String>) -> FleetError {
+    FleetError {
+        node: node.to_owned(),
+        what: what.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn told(node: &str, what: &str, output: ExecOutput) -> Result<String, FleetError> {
+    match output.status {
+        0 => Ok(output.stdout),
+        status => Err(error(node, what, format!("status {status}: {}", output.stderr.trim()))),
+    }
+}
+
+fn agent(verb: &[&str]) -> Vec<String> {
+    let words = std::iter::once(&"/usr/local/sbin/cluster-store").chain(verb);
+    words.map(|word| (*word).to_owned()).collect()
+}
+
+fn script(text: &str, arguments: &[&str]) -> Vec<String> {
+    let words = ["sh", "-euc", text, "sh"].into_iter().chain(arguments.iter().copied());
+    words.map(str::to_owned).collect()
+}
+
+fn folder(node: &str, what: &str, user: &str) -> Result<String, FleetError> {
+    maildir(user).ok_or_else(|| error(node, what, format!("{user} has no folder of its own")))
+}
+
+pub(super) async fn status<F: Fleet + ?Sized>(fleet: &F, node: &str) -> Result<StoreStatus, FleetError> {
+    let what = "ask for the state of the mail store";
+    let limit = ASK.mul_f64(fleet.slowness().max(1.0));
+    let output = fleet.exec(node, &agent(&["status", "--json"]), limit).await?;
+    StoreStatus::parse(&told(node, what, output)?).map_err(|reason| error(node, what, reason))
+}
+
+pub(super) async fn change_role<F: Fleet + ?Sized>(
+    fleet: &F,
+    node: &str,
+    role: StoreRole,
+    deadline: Duration,
+) -> Result<String, FleetError> {
+    let output = fleet.exec(node, &agent(&[role.verb()]), deadline).await?;
+    Ok(told(node, role.verb(), output)?.trim().to_owned())
+}
+
+pub(super) async fn ids<F: Fleet + ?Sized>(fleet: &F, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
+    let what = "read the files of the mail store";
+    let folder = folder(node, what, user)?;
+    let limit = ASK.mul_f64(fleet.slowness().max(1.0));
+    let output = fleet.exec(node, &script(IDS, &[&folder]), limit).await?;
+    // `find -exec +` hands on that grep found nothing in some file, which mail of others may well be.
+    if !output.stderr.trim().is_empty() {
+        return Err(error(node, what, output.stderr.trim()));
+    }
+    let id = |line: &str| line.split_once(':').map(|(_, id)| id.trim().to_owned());
+    Ok(output.stdout.lines().filter_map(id).collect())
+}
+
+pub(super) async fn wait_for<F: Fleet + ?Sized>(
+    fleet: &F,
+    node: &str,
+    user: &str,
+    id: &str,
+    deadline: Duration,
+) -> Result<Arrival, FleetError> {
+    let what = format!("wait for {id} in the files of the mail store");
+    let folder = folder(node, &what, user)?;
+    let seconds = deadline.as_secs().max(1).to_string();
+    let argv = script(AWAIT, &[&folder, id, &seconds]);
+    let output = fleet.exec(node, &argv, deadline + ASK).await?;
+    let text = told(node, &what, output)?;
+    arrival(&text).ok_or_else(|| error(node, &what, format!("no times: {text:?}")))
+}
+
+/// Reads beginning, end and number of looks in vain.
+fn arrival(text: &str) -> Option<Arrival> {
+    let mut words = text.split_whitespace();
+    let began: f64 = words.next()?.parse().ok()?;
+    let ended: f64 = words.next()?.parse().ok()?;
+    let looks: u64 = words.next()?.parse().ok()?;
+    let after = Duration::try_from_secs_f64((ended - began).max(0.0)).ok()?;
+    Some(Arrival {
+        after: if looks == 0 { Duration::ZERO } else { after },
+        at_once: looks == 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrival_is_the_time_between_two_uptimes() {
+        let seen = arrival("100.50 102.75 9\n").expect("times");
+        assert_eq!((seen.after, seen.at_once), (Duration::from_millis(2250), false));
+    }
+
+    #[test]
+    fn what_lay_there_at_the_first_look_has_come_at_an_unknown_time() {
+        let seen = arrival("100.50 100.52 0\n").expect("times");
+        assert_eq!((seen.after, seen.at_once), (Duration::ZERO, true));
+    }
+
+    /// Plays the scripts on a folder of this host: they have to be the ones that machines run.
+    fn run(text: &str, arguments: &[&str]) -> (i32, String, String) {
+        let argv = script(text, arguments);
+        let output = std::process::Command::new(&argv[0])
+            .args(&argv[1..])
+            .output()
+            .expect("a shell");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (
+            output.status.code().unwrap_or(-1),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn mail(folder: &std::path::Path, name: &str, id: &str) {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("folder");
+        std::fs::write(
+            path,
+            format!("From: a@b\nX-Ledger-Id: {id}\n\nX-Ledger-Id: in-the-body\n"),
+        )
+        .expect("written");
+    }
+
+    #[test]
+    fn the_script_lists_each_file_of_each_folder_once() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        mail(folder.path(), "new/1", "r1-1");
+        mail(folder.path(), "Archive/cur/2:2,S", "r1-2");
+        mail(folder.path(), "tmp/3", "r1-3");
+        let (status, stdout, stderr) = run(IDS, &[&folder.path().display().to_string()]);
+        let mut lines: Vec<&str> = stdout.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            (status, lines, stderr.as_str()),
+            (0, vec!["X-Ledger-Id: r1-1", "X-Ledger-Id: r1-2"], "")
+        );
+    }
+
+    #[test]
+    fn an_account_that_never_got_mail_has_none() {
+        let (status, stdout, stderr) = run(IDS, &["/nonexistent"]);
+        assert_eq!((status, stdout.as_str(), stderr.as_str()), (0, "", ""));
+    }
+
+    #[test]
+    fn the_script_that_waits_ends_when_the_message_is_there() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        mail(folder.path(), "new/1", "r1-1");
+        let (status, stdout, _) = run(AWAIT, &[&folder.path().display().to_string(), "r1-1", "5"]);
+        assert_eq!(status, 0);
+        assert!(arrival(&stdout).expect("times").at_once);
+    }
+
+    #[test]
+    fn the_script_that_waits_gives_up_on_time() {
+        let (status, stdout, _) = run(AWAIT, &["/nonexistent", "r1-1", "0"]);
+        assert_eq!((status, stdout.as_str()), (1, ""));
+    }
+}
