@@ -73,7 +73,7 @@ pub enum Defect {
     StoreReuseUids,
     /// A take-over changes UIDVALIDITY.
     StoreNewValidity,
-    /// A take-over makes UIDNEXT go down.
+    /// After a take-over UIDNEXT is told as 1.
     StoreUidNextBack,
     /// Flags do not get to the standby.
     StoreForgetFlags,

@@ -137,9 +137,6 @@ impl World {
             replica.epoch = epoch;
             match defect {
                 Some(Defect::StoreReuseUids) => {}
-                Some(Defect::StoreUidNextBack) => replica
-                    .live
-                    .each_folder(|folder| folder.next = folder.next.saturating_sub(1).max(1)),
                 _ => replica.live.lift(),
             }
             if defect == Some(Defect::StoreNewValidity) {

@@ -9,6 +9,7 @@ use super::super::world::{Power, World};
 use super::super::{FakeFleet, Reach};
 use super::{Contents, Standing};
 use crate::fleet::mailbox::{Look, MailSession, SessionError};
+use crate::scenario::defect::Defect;
 
 /// How long a command takes.
 const ANSWER: Duration = Duration::from_millis(40);
@@ -89,9 +90,11 @@ impl MailSession for FakeSession<'_> {
         let seen = self
             .call(false, move |contents| contents.look(&user, &folder, from))
             .await;
+        // Less than before any take-over lifted it.
+        let back = self.epoch > 1 && self.fleet.look().has(Defect::StoreUidNextBack);
         seen.map(|(uid_validity, uid_next, mails)| Look {
             uid_validity,
-            uid_next,
+            uid_next: if back { 1 } else { uid_next },
             mails,
         })
     }
