@@ -20,7 +20,8 @@ fn text(plain: &[Entry], must_fail: &[Entry]) -> String {
         let head = &entry.scenario().head;
         let machines = match entry.scenario().stage() {
             Stage::Machines => " (machines only)",
-            Stage::Fake | Stage::Real => "",
+            Stage::Fake => " (simulation only)",
+            Stage::Real => "",
         };
         text += &format!("{:<18} on {}{machines}: {}\n", head.name, head.cluster, head.summary);
         let budgets = budget_lines(entry.scenario());

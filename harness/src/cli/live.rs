@@ -107,6 +107,8 @@ enum Kind {
     ServiceKill,
     /// A service stands still
     ServiceFreeze,
+    /// The pool of the mail store has no room left
+    DiskFull,
     /// Frames between two nodes vanish
     LinkCut,
 }
@@ -134,6 +136,7 @@ impl Kind {
                 service: needs("the service")?,
                 node,
             },
+            Kind::DiskFull => Fault::DiskFull { node },
             Kind::LinkCut => Fault::LinkCut {
                 to: needs("the other end of the link")?,
                 from: node,

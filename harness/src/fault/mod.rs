@@ -1,5 +1,6 @@
 //! What can be broken, and the receipts that prove that a fault took hold or was healed.
 
+pub mod disk_full;
 pub mod freeze;
 mod on_node;
 pub mod power_cut;
@@ -54,6 +55,21 @@ pub enum Fault {
         /// systemd unit without `.service`.
         service: String,
     },
+    /// The pool of the mail store has no room left. Healed by giving it back.
+    DiskFull {
+        /// The machine.
+        node: String,
+    },
+    /// A byte changes on one disk of the pool's mirror, below the file system. Healed by a scrub.
+    DiskFlip {
+        /// The machine.
+        node: String,
+    },
+    /// The machine loses power and its pool's disk, and gets an empty one. Healed by starting it.
+    DiskNew {
+        /// The machine.
+        node: String,
+    },
     /// Frames between two nodes vanish. Healed by joining the link again.
     LinkCut {
         /// Sender.
@@ -75,8 +91,25 @@ impl Fault {
             | Fault::Reboot { node }
             | Fault::ServiceStop { node, .. }
             | Fault::ServiceKill { node, .. }
-            | Fault::ServiceFreeze { node, .. } => node,
+            | Fault::ServiceFreeze { node, .. }
+            | Fault::DiskFull { node }
+            | Fault::DiskFlip { node }
+            | Fault::DiskNew { node } => node,
             Fault::LinkCut { from, .. } => from,
+        }
+    }
+
+    /// True if the machine has no power while it holds.
+    pub fn takes_power(&self) -> bool {
+        matches!(self, Fault::PowerCut { .. } | Fault::DiskNew { .. })
+    }
+
+    /// Why machines cannot do it yet, if they cannot.
+    pub fn only_simulated(&self) -> Option<&'static str> {
+        match self {
+            Fault::DiskFlip { .. } => Some("the machines' pools have one disk and no mirror"),
+            Fault::DiskNew { .. } => Some("the machines' disks cannot be replaced"),
+            _ => None,
         }
     }
 }

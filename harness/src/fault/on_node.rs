@@ -1,6 +1,6 @@
 //! Which file acts on a node for which fault.
 
-use super::{Fault, Receipt, freeze, power_cut, reboot, service_freeze, service_kill, service_stop};
+use super::{Fault, Receipt, disk_full, freeze, power_cut, reboot, service_freeze, service_kill, service_stop};
 use crate::fleet::FleetError;
 use crate::fleet::qemu::Node;
 
@@ -16,6 +16,8 @@ pub async fn inject(node: &Node, fault: &Fault) -> Result<Receipt, FleetError> {
         Fault::ServiceStop { service, .. } => service_stop::inject(node, service).await,
         Fault::ServiceKill { service, .. } => service_kill::inject(node, service).await,
         Fault::ServiceFreeze { service, .. } => service_freeze::inject(node, service).await,
+        Fault::DiskFull { .. } => disk_full::inject(node).await,
+        Fault::DiskFlip { .. } | Fault::DiskNew { .. } => Err(not_yet(node, fault)),
         Fault::LinkCut { .. } => Err(not_here(node)),
     }
 }
@@ -32,12 +34,23 @@ pub async fn heal(node: &Node, fault: &Fault) -> Result<Receipt, FleetError> {
         Fault::ServiceStop { service, .. } => service_stop::heal(node, service).await,
         Fault::ServiceKill { service, .. } => service_kill::heal(node, service).await,
         Fault::ServiceFreeze { service, .. } => service_freeze::heal(node, service).await,
+        Fault::DiskFull { .. } => disk_full::heal(node).await,
+        Fault::DiskFlip { .. } | Fault::DiskNew { .. } => Err(not_yet(node, fault)),
         Fault::LinkCut { .. } => Err(not_here(node)),
     }
 }
 
 fn not_here(node: &Node) -> FleetError {
     failed(node, "a cut link", "the switch cuts links, not a machine")
+}
+
+fn not_yet(node: &Node, fault: &Fault) -> FleetError {
+    let why = fault.only_simulated().unwrap_or_default();
+    failed(
+        node,
+        "a broken disk",
+        format!("it cannot be done on machines yet: {why}"),
+    )
 }
 
 /// An error of a node, in words.

@@ -91,6 +91,9 @@ pub fn describe(fault: &Fault) -> String {
         Fault::ServiceStop { node, service } => format!("stop of {service} on {node}"),
         Fault::ServiceKill { node, service } => format!("kill of {service} on {node}"),
         Fault::ServiceFreeze { node, service } => format!("freeze of {service} on {node}"),
+        Fault::DiskFull { node } => format!("full pool of {node}"),
+        Fault::DiskFlip { node } => format!("changed byte on a disk of {node}"),
+        Fault::DiskNew { node } => format!("empty disk of {node}"),
         Fault::LinkCut {
             from,
             to,

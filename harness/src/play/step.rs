@@ -93,7 +93,7 @@ impl Stage {
     /// A machine that has ended without a power cut of this run, in words.
     pub fn fallen(&self) -> Option<String> {
         let cut = |name: &str| {
-            let cuts = |fault: &Fault| matches!(fault, Fault::PowerCut { node } if node == name);
+            let cuts = |fault: &Fault| fault.takes_power() && fault.node() == name;
             self.broken.iter().any(cuts)
         };
         let ended = self.run.fleet.without_power();

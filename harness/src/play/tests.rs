@@ -131,6 +131,9 @@ passes_on_the_simulation! {
     store_switchover_passes: "store-switchover",
     store_roll_passes: "store-roll",
     store_zil_tail_passes: "store-zil-tail",
+    store_disk_full_passes: "store-disk-full",
+    store_reseed_passes: "store-reseed",
+    store_bitrot_passes: "store-bitrot",
 }
 
 /// Every file of `scenarios/must-fail/` that the simulation can play.

@@ -31,6 +31,16 @@ pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
         );
         problems.push(found.help("leave out `fleet`, or plant the failure in the steps or budgets"));
     }
+    for (index, step) in scenario.steps.iter().enumerate() {
+        if let Action::Fault { fault, .. } = &step.action
+            && let Some(why) = fault.only_simulated()
+            && scenario.stage() != Stage::Fake
+        {
+            let message = format!("this fault cannot be done on machines yet: {why}");
+            let found = problem(spans, "only-simulated", &format!("step[{index}].fault"), message);
+            problems.push(found.help("say `fleet = \"fake\"` to play the scenario on the simulation only"));
+        }
+    }
     if scenario.head.must_fail.is_some() && scenario.head.fleet.is_some() {
         let found = problem(
             spans,
@@ -358,6 +368,10 @@ impl Checker<'_> {
         match fault {
             Fault::PowerCut { node } | Fault::Freeze { node } | Fault::Reboot { node } => {
                 self.node(format!("{path}.node"), node);
+            }
+            Fault::DiskFull { node } | Fault::DiskFlip { node } | Fault::DiskNew { node } => {
+                self.mail_node(format!("{path}.node"), node);
+                self.store(format!("{path}.fault"), "pool");
             }
             Fault::ServiceStop { node, service }
             | Fault::ServiceKill { node, service }

@@ -35,7 +35,7 @@ pub struct Head {
     /// The cluster that it plays on: `pair`, `no-gateway`, or the path of a `cluster.toml` relative to the scenario.
     #[serde(default = "pair")]
     pub cluster: String,
-    /// Where it plays; `machines` if its steps need what the simulation does not have. One that must fail says it in
+    /// Where it plays; `machines` if its steps need what the simulation does not have, `fake` if machines do not have it. One that must fail says it in
     /// `[must-fail]`.
     pub fleet: Option<Stage>,
     /// What clients do all the time.

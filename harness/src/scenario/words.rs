@@ -62,6 +62,9 @@ pub fn breaking(fault: &Fault) -> String {
         Fault::ServiceStop { node, service } => format!("stop {service} on {node}"),
         Fault::ServiceKill { node, service } => format!("kill {service} on {node}"),
         Fault::ServiceFreeze { node, service } => format!("freeze {service} on {node}"),
+        Fault::DiskFull { node } => format!("fill the pool of {node}"),
+        Fault::DiskFlip { node } => format!("change a byte on one disk of {node}"),
+        Fault::DiskNew { node } => format!("cut the power of {node} and give it an empty disk"),
         Fault::LinkCut {
             from,
             to,
@@ -85,6 +88,9 @@ pub fn healing(fault: &Fault) -> String {
             format!("start {service} on {node}")
         }
         Fault::ServiceFreeze { node, service } => format!("thaw {service} on {node}"),
+        Fault::DiskFull { node } => format!("give the pool of {node} its room back"),
+        Fault::DiskFlip { node } => format!("scrub the pool of {node}"),
+        Fault::DiskNew { node } => format!("start {node} with its empty disk"),
         Fault::LinkCut { from, to, .. } => format!("join the link between {from} and {to}"),
     }
 }

@@ -80,6 +80,28 @@ impl World {
                     format!("all processes of {service} on {node} are stopped (T)"),
                 ))
             }
+            Fault::DiskFull { node } => {
+                self.disk(node)?.full = true;
+                Ok((now, "zfs", format!("the store of {node} has 0 bytes left")))
+            }
+            Fault::DiskFlip { node } => {
+                self.disk(node)?;
+                Ok((
+                    now,
+                    "zpool",
+                    format!("one disk of the mirror of {node} has a checksum error"),
+                ))
+            }
+            Fault::DiskNew { node } => {
+                self.disk(node)?;
+                self.machine(node)?.power = Power::Off;
+                self.store_blank(node);
+                Ok((
+                    now,
+                    "process",
+                    format!("{node} ended by SIGKILL; its new disk holds no pool"),
+                ))
+            }
             Fault::LinkCut { from, to, both_ways } => {
                 self.machine(from)?;
                 self.machine(to)?;
@@ -129,6 +151,19 @@ impl World {
                     format!("the processes of {service} on {node} run again"),
                 ))
             }
+            Fault::DiskFull { node } => {
+                self.disk(node)?.full = false;
+                Ok((soon, "zfs", format!("the store of {node} has room again")))
+            }
+            Fault::DiskFlip { node } => {
+                self.disk(node)?;
+                Ok((soon * 3, "zpool", format!("scrub repaired 4K with 0 errors on {node}")))
+            }
+            Fault::DiskNew { node } => {
+                self.disk(node)?;
+                self.power_on(node);
+                Ok((soon, "process", format!("{node} boots, and its pool is made anew")))
+            }
             Fault::LinkCut { from, to, both_ways } => {
                 self.cuts.remove(&(from.clone(), to.clone()));
                 if *both_ways {
@@ -147,6 +182,11 @@ impl World {
         self.machines
             .get_mut(node)
             .ok_or_else(|| (node.to_owned(), "there is no such machine".into()))
+    }
+
+    fn disk(&mut self, node: &str) -> Result<&mut super::store::Replica, (String, String)> {
+        let missing = (node.to_owned(), "it has no mail store".into());
+        self.replica_mut(node).ok_or(missing)
     }
 
     fn service(&mut self, node: &str, service: &str) -> Result<&mut Condition, (String, String)> {

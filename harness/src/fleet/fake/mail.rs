@@ -204,6 +204,9 @@ impl World {
         let Some(writer) = self.writer_for(gateway) else {
             return false;
         };
+        if self.replica(&writer).is_some_and(|replica| replica.full) {
+            return false;
+        }
         let boots = self.machines.get(&writer).map_or(0, |machine| machine.boots);
         if let Some(replica) = self.replica_mut(&writer) {
             replica.live.deliver(&entry.mail.to, &entry.mail.id, entry.copies);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Standing;
+use super::{Contents, Standing};
 use crate::fleet::Role;
 use crate::fleet::fake::world::{Tick, World};
 use crate::scenario::defect::Defect;
@@ -90,7 +90,8 @@ impl World {
             let peer = self
                 .peer(node)
                 .filter(|peer| self.runs(peer) && self.linked(node, peer));
-            self.stands(node, Standing::Standby) || peer.is_some() || waited >= WITHOUT_PEER
+            let blank = self.replica(node).is_some_and(|replica| replica.blank);
+            !blank && (self.stands(node, Standing::Standby) || peer.is_some() || waited >= WITHOUT_PEER)
         };
         let fit = nodes.iter().filter(|node| self.has_majority(node) && settled(node));
         let rank = |node: &&String| {
@@ -154,6 +155,16 @@ impl World {
         if let Some(replica) = self.replica_mut(node) {
             replica.standing = Standing::Unsettled;
             (replica.promoting, replica.merging, replica.sending, replica.alone) = (false, false, None, None);
+        }
+    }
+
+    /// The node's disk is taken away, and an empty one put in.
+    pub fn store_blank(&mut self, node: &str) {
+        let users = self.topology.users.clone();
+        if let Some(replica) = self.replica_mut(node) {
+            (replica.live, replica.base) = (Contents::of(&users), Contents::of(&users));
+            (replica.newest, replica.blank) = (0, true);
+            replica.standing = Standing::Unsettled;
         }
     }
 

@@ -43,6 +43,10 @@ pub(super) struct Replica {
     alone: Option<Duration>,
     promoting: bool,
     merging: bool,
+    /// The pool has no room left.
+    pub full: bool,
+    /// The disk is new, and nobody has sent a copy yet.
+    blank: bool,
 }
 
 /// The store on both mail nodes, and who holds the writer's lease.
@@ -76,6 +80,8 @@ impl MailStore {
             alone: None,
             promoting: false,
             merging: false,
+            full: false,
+            blank: false,
         };
         let nodes = mail_nodes.iter().enumerate();
         Some(MailStore {
@@ -163,18 +169,19 @@ impl World {
             .filter(|peer| self.runs(peer) && self.linked(node, peer));
         let peer = peer.and_then(|peer| self.replica(&peer));
         let two = self.has(Defect::StoreTwoWriters);
-        let word = |standing| match standing {
+        let word = |replica: &Replica| match replica.standing {
+            _ if replica.blank => "empty",
             Standing::Writer => "writer",
             Standing::Standby => "standby",
             Standing::Unsettled => "unsettled",
         };
         let writer = replica.standing == Standing::Writer || two;
         Some(StoreStatus {
-            standing: if writer { "writer" } else { word(replica.standing) }.into(),
+            standing: if writer { "writer" } else { word(replica) }.into(),
             doors: if writer { "open" } else { "closed" }.into(),
             epoch: replica.epoch,
             newest: Some(replica.newest),
-            peer: peer.map(|peer| word(peer.standing).to_owned()),
+            peer: peer.map(|peer| word(peer).to_owned()),
             peer_newest: peer.map(|peer| peer.newest),
             follows: replica.alone.is_none() && peer.is_some_and(|peer| peer.standing == Standing::Standby),
             doing: "nothing".into(),

@@ -22,7 +22,10 @@ impl World {
     /// The other node, if it can take a snapshot.
     fn follower(&self, node: &str) -> Option<String> {
         let peer = self.peer(node)?;
-        let follows = self.runs(&peer) && self.linked(node, &peer) && self.stands(&peer, Standing::Standby);
+        let follows = self.runs(&peer)
+            && self.linked(node, &peer)
+            && self.stands(&peer, Standing::Standby)
+            && !self.replica(&peer).is_some_and(|replica| replica.full);
         follows.then_some(peer)
     }
 
@@ -188,7 +191,7 @@ impl World {
         }
         if let Some(replica) = self.replica_mut(node) {
             replica.standing = Standing::Standby;
-            replica.newest = 0;
+            (replica.newest, replica.blank) = (0, false);
         }
         // What it holds until the first snapshot comes is older than the writer's, not more.
         let live = self

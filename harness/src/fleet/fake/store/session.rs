@@ -61,6 +61,9 @@ impl<'a> FakeSession<'a> {
             return Err(SessionError::Lost("there is no store".into()));
         };
         if alive || (perhaps && same && replica.standing == Standing::Writer) {
+            if changes && replica.full {
+                return Err(SessionError::Refused("NO [OVERQUOTA] No space left on device".into()));
+            }
             let done = act(&mut replica.live);
             if done.is_some() && changes {
                 replica.writes += 1;
