@@ -190,7 +190,7 @@ fn last_look<'a>(history: &History<'a>) -> (Places<'a>, BTreeSet<&'a str>) {
 
 /// What is wrong with the end of a message that was changed so last.
 fn fault(action: &ClientAction, found: &[(&str, &[String])]) -> Option<Code> {
-    let wrong = match action {
+    match action {
         ClientAction::Append { .. } => found.is_empty().then_some(Code::ActionAppendLost),
         ClientAction::Flag { flag, .. } => {
             let set = found.iter().any(|(_, flags)| flags.contains(flag));
@@ -202,8 +202,7 @@ fn fault(action: &ClientAction, found: &[(&str, &[String])]) -> Option<Code> {
             (!there || here).then_some(Code::ActionMoveLost)
         }
         ClientAction::Expunge { .. } => (!found.is_empty()).then_some(Code::ActionExpungeUndone),
-    };
-    wrong
+    }
 }
 
 fn told(change: &Done, found: &[(&str, &[String])]) -> String {

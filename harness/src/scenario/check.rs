@@ -317,6 +317,9 @@ impl Checker<'_> {
                 }
             }
         }
+        if traffic.imap_client.is_some() {
+            self.store("traffic.imap-client".into(), "account that is the same on every node");
+        }
         if let Some(sql) = &traffic.sql {
             self.databases("traffic.sql", &sql.databases);
         }

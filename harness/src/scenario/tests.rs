@@ -71,6 +71,27 @@ fn a_node_must_be_in_the_cluster() {
 }
 
 #[test]
+fn a_writer_needs_a_mail_store() {
+    insta::assert_snapshot!(with("[[step]]\nexpect = \"writer\"\nnode = \"mail1\"\n"));
+}
+
+#[test]
+fn a_fault_that_machines_cannot_have_yet_is_told_before_anything_boots() {
+    insta::assert_snapshot!(with("[[step]]\nfault = \"disk-flip\"\nnode = \"mail1\"\n"));
+}
+
+#[test]
+fn a_pause_before_a_step_is_drawn_from_the_seed_and_no_longer_than_said() {
+    let text = format!("{HEAD}[[step]]\nexpect = \"healthy\"\nafter = {{ random = \"20s\" }}\n");
+    let after = parse(&text).expect("valid").scenario.steps[0].after.expect("a pause");
+    let pauses: Vec<_> = (0..50).map(|seed| after.pause(seed, 3)).collect();
+    assert_eq!(pauses[7], after.pause(7, 3));
+    assert!(pauses.iter().all(|pause| pause.as_secs_f64() <= 20.0));
+    assert!(pauses.iter().any(|pause| pause.as_secs_f64() > 12.0));
+    assert!(pauses.iter().any(|pause| pause.as_secs_f64() < 8.0));
+}
+
+#[test]
 fn machines_carry_no_planted_defect() {
     let text = "[must-fail]\nreason = \"ledger.lost\"\ndefect = \"lose-mail\"\nfleet = \"real\"\n";
     insta::assert_snapshot!(with(&format!("{text}{HEALTHY}")));

@@ -249,7 +249,7 @@ macro_rules! planted {
 }
 
 /// Changes one message in the last look into a folder of that name; `None` takes it out.
-fn at_end(events: &mut Vec<Event>, name: &str, id: &str, edit: impl Fn(SeenMail) -> Option<SeenMail>) {
+fn at_end(events: &mut [Event], name: &str, id: &str, edit: impl Fn(SeenMail) -> Option<SeenMail>) {
     let place = *places(
         events,
         |what| matches!(what, What::Folder { folder, .. } if folder == name),
@@ -266,7 +266,7 @@ fn at_end(events: &mut Vec<Event>, name: &str, id: &str, edit: impl Fn(SeenMail)
 }
 
 /// Puts one message into the last look into a folder of that name.
-fn also_at_end(events: &mut Vec<Event>, name: &str, more: SeenMail) {
+fn also_at_end(events: &mut [Event], name: &str, more: SeenMail) {
     let fits = |what: &What| matches!(what, What::Folder { folder, .. } if folder == name);
     let place = *places(events, fits).last().expect("a look");
     if let What::Folder { mails, .. } = &mut events[place].what {
