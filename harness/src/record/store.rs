@@ -54,6 +54,11 @@ impl StoreStatus {
         self.standing == "writer" && self.doors == "open"
     }
 
+    /// True if it follows the writer, and no client reaches it.
+    pub fn stands_by(&self) -> bool {
+        self.standing == "standby" && self.doors == "closed"
+    }
+
     /// True if the other node has everything that this writer has, and nothing is left to be merged.
     pub fn in_step(&self) -> bool {
         let equal = self.newest.is_some() && self.newest == self.peer_newest;

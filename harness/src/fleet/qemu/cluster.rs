@@ -14,8 +14,8 @@ use super::process::peak_memory;
 use super::{Node, RunDir, ailment};
 use crate::fault::{self, Fault, Receipt};
 use crate::fleet::{
-    Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, NodeInfo, ReplicationStatus, Role, Topology,
-    Vantage,
+    Delivery, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, NodeInfo, ReplicationStatus, Role,
+    Topology, Vantage,
 };
 use crate::guest::GuestError;
 use crate::lan::Lan;
@@ -39,8 +39,6 @@ const KNOCK: Duration = Duration::from_secs(5);
 /// A cluster of QEMU machines.
 pub struct QemuFleet {
     pub(super) topology: Topology,
-    /// Whether both mail nodes have one mail store, of which one is the writer.
-    pub(super) store: bool,
     /// Passwords of the accounts, by address.
     pub(super) passwords: BTreeMap<String, String>,
     /// Trusts the cluster's authority and nobody else.
@@ -68,6 +66,11 @@ impl QemuFleet {
         self.nodes
             .get(name)
             .ok_or_else(|| error(name, "find the machine", "no machine has this name"))
+    }
+
+    /// Whether both mail nodes have one mail store, of which one is the writer.
+    pub(super) fn has_store(&self) -> bool {
+        self.topology.delivery == Delivery::Store
     }
 
     pub(super) fn stretch(&self, limit: Duration) -> Duration {
@@ -139,7 +142,7 @@ impl QemuFleet {
 
     async fn ailments_of(&self, node: &NodeInfo) -> Vec<String> {
         let mut units = ailment::services(node.role).to_vec();
-        if self.store && node.role == Role::Mail {
+        if self.has_store() && node.role == Role::Mail {
             units.push("cluster-store");
         }
         let mut found = match self
@@ -163,7 +166,7 @@ impl QemuFleet {
                     .ask(&node.name, "ask HAProxy for its servers", &ailment::haproxy_argv())
                     .await
                 {
-                    Ok(csv) if self.store => found.extend(ailment::not_one_up(&csv)),
+                    Ok(csv) if self.has_store() => found.extend(ailment::not_one_up(&csv)),
                     Ok(csv) => found.extend(ailment::servers_down(&csv)),
                     Err(error) => found.push(error.to_string()),
                 }
@@ -424,7 +427,7 @@ impl Fleet for QemuFleet {
     async fn ailments(&self) -> Vec<String> {
         let answers = self.topology.nodes.iter().map(|node| self.ailments_of(node));
         let mut found = futures::future::join_all(answers).await.concat();
-        if self.store {
+        if self.has_store() {
             found.extend(self.store_ailments().await);
         }
         found

@@ -255,7 +255,6 @@ impl<'a> Plan<'a> {
         let bad = |reason: String| LaunchError::Input(format!("{}: {reason}", self.request.cluster.origin));
         Ok(QemuFleet {
             topology: self.cluster.into(),
-            store: self.cluster.store.is_some(),
             passwords: self.secrets.mailbox_passwords.clone(),
             trusting: tls::trusting(&self.bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
             opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,

@@ -26,13 +26,13 @@ impl QemuFleet {
     pub(super) async fn warm_up(&self, progress: &Progress) {
         let phase = progress.phase("warm-up", "first log-ins on every mail node");
         let mut nodes = self.topology.of_role(Role::Mail);
-        if self.store {
+        if self.has_store() {
             // The other node takes nobody in.
             nodes.truncate(1);
         }
         let logins = nodes.iter().zip(&self.topology.users).map(|(node, user)| async move {
             match self
-                .log_in(user, (!self.store).then_some(*node), self.stretch(FIRST))
+                .log_in(user, (!self.has_store()).then_some(*node), self.stretch(FIRST))
                 .await
             {
                 Outcome::Ok { .. } => None,
