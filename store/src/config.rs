@@ -153,6 +153,11 @@ pub struct Replication {
     pub interval: Span,
     /// Confirmed snapshots that stay, on each side; at least 2.
     pub keep: usize,
+    /// Holds move on and old snapshots go after this; more often only costs time.
+    pub tidy: Span,
+    /// The pool is looked at as a whole after this, should somebody have changed it; ten times as seldom while mail waits
+    /// all the time.
+    pub look: Span,
     /// How long datasets that were set aside stay.
     pub retention: Span,
     /// Limit of a command of ZFS.
@@ -170,6 +175,8 @@ impl Default for Replication {
         Replication {
             interval: seconds(1),
             keep: 3,
+            tidy: seconds(10),
+            look: seconds(60),
             retention: seconds(14 * 24 * 3600),
             command_limit: seconds(60),
             stream_limit: seconds(24 * 3600),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,6 +38,7 @@ pub struct Metrics {
     pub failures: Counter,
     /// Messages acknowledged with the peer's confirmation.
     pub confirmed: Counter,
+    confirmation: Histogram,
     /// Messages acknowledged without it. Any increase is worth an alarm.
     pub alone: Counter,
     /// Messages put off because the peer has not confirmed.
@@ -62,12 +64,19 @@ impl Default for Metrics {
         );
         let unmerged = gauge("unmerged_tails", "Tails of the other node that wait to be merged");
         let trouble = gauge("trouble", "1 while the last action has failed");
+        let confirmation = Histogram::new([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0]);
+        registry.register(
+            "confirmation_seconds",
+            "From Dovecot's acknowledgement of a message to the other node's",
+            confirmation.clone(),
+        );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
             counter
         };
         Metrics {
+            confirmation,
             writer,
             doors_open,
             epoch,
@@ -104,6 +113,13 @@ impl Metrics {
         self.waiting.set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
         self.unmerged.set(i64::try_from(status.unmerged).unwrap_or(i64::MAX));
         self.trouble.set(i64::from(status.trouble.is_some()));
+    }
+
+    /// Takes over how long messages waited that the peer has confirmed.
+    pub fn confirmed_after(&self, waited: &[Duration]) {
+        for waited in waited {
+            self.confirmation.observe(waited.as_secs_f64());
+        }
     }
 
     /// True if clients are served here.

@@ -22,6 +22,10 @@ fn name_of(dataset: &Dataset, guid: Guid) -> Result<String, ActError> {
     found.ok_or_else(|| ActError::Gone(format!("snapshot {guid} of {}", dataset.name)))
 }
 
+fn names(of: &[String]) -> Vec<&str> {
+    of.iter().map(String::as_str).collect()
+}
+
 /// The name of the next snapshot: `cs-EPOCH-NUMBER`.
 fn next_name(dataset: &Dataset) -> String {
     let prefix = format!("cs-{}-", dataset.marks.epoch);
@@ -108,7 +112,7 @@ impl Hands<'_> {
             self.zfs.abort_receive(&live.name).await?;
         }
         if let Some(newest) = live.newest() {
-            self.zfs.hold(&live.name, &newest.name).await?;
+            self.zfs.hold(&live.name, &[&newest.name]).await?;
         }
         let marks = [
             Mark::Epoch(epoch),
@@ -126,8 +130,9 @@ impl Hands<'_> {
         base: Option<Guid>,
         snapshot: Guid,
     ) -> Result<Outcome, ActError> {
+        let gone = |base| ActError::Gone(format!("snapshot {base} of {}, and every bookmark of it,", live.name));
         let from = match base {
-            Some(base) => Since::Snapshot(name_of(live, base)?),
+            Some(base) => live.base(base).ok_or_else(|| gone(base))?,
             None => Since::Nothing,
         };
         let what = Sending::Snapshot {
@@ -171,17 +176,17 @@ impl Hands<'_> {
 
     async fn tidy(&self, tidy: &Tidy) -> Result<(), ActError> {
         let dataset = &self.layout.dataset;
-        for name in &tidy.hold {
-            self.zfs.hold(dataset, name).await?;
+        if !tidy.hold.is_empty() {
+            self.zfs.hold(dataset, &names(&tidy.hold)).await?;
         }
         if let Some(name) = &tidy.bookmark {
             self.zfs.bookmark(dataset, name).await?;
         }
-        for name in &tidy.release {
-            self.zfs.release(dataset, name).await?;
+        if !tidy.release.is_empty() {
+            self.zfs.release(dataset, &names(&tidy.release)).await?;
         }
-        for name in &tidy.destroy {
-            self.zfs.destroy_snapshot(dataset, name).await?;
+        if !tidy.destroy.is_empty() {
+            self.zfs.destroy_snapshots(dataset, &names(&tidy.destroy)).await?;
         }
         for name in &tidy.unmark {
             self.zfs.destroy_bookmark(dataset, name).await?;
@@ -193,7 +198,7 @@ impl Hands<'_> {
         let newest = live
             .newest()
             .ok_or_else(|| ActError::Gone("the snapshot to go on from".to_owned()))?;
-        self.zfs.hold(&live.name, &newest.name).await?;
+        self.zfs.hold(&live.name, &[&newest.name]).await?;
         self.zfs
             .mark(&live.name, &[Mark::Rebase(Some(base.to_owned()))])
             .await?;
@@ -218,7 +223,7 @@ impl Hands<'_> {
             None if live.resume_token.is_some() => return Ok("nothing: it had not come whole".to_owned()),
             None => self.zfs.snapshot(&live.name, &next_name(live)).await?,
         };
-        self.zfs.hold(&live.name, &newest.name).await?;
+        self.zfs.hold(&live.name, &[&newest.name]).await?;
         self.zfs.unmount(&live.name).await?;
         self.zfs.set_mountpoint(&live.name, None).await?;
         let old = self.layout.old(newest.guid);
@@ -244,7 +249,7 @@ impl Hands<'_> {
         };
         let live = &self.layout.dataset;
         let tail_root = self.outside.tail_mountpoint();
-        self.zfs.hold(tail, &newest.name).await?;
+        self.zfs.hold(tail, &[&newest.name]).await?;
         if !found.mounted {
             self.zfs.set_mountpoint(tail, Some(&tail_root)).await?;
             // Dovecot writes indexes and locks even where it only reads.
@@ -273,8 +278,10 @@ impl Hands<'_> {
         if found.mounted {
             self.zfs.unmount(name).await?;
         }
-        for snapshot in found.snapshots.iter().filter(|snapshot| snapshot.held) {
-            self.zfs.release(name, &snapshot.name).await?;
+        let held = found.snapshots.iter().filter(|snapshot| snapshot.held);
+        let held: Vec<&str> = held.map(|snapshot| snapshot.name.as_str()).collect();
+        if !held.is_empty() {
+            self.zfs.release(name, &held).await?;
         }
         self.zfs.destroy(name).await?;
         Ok(())

@@ -12,7 +12,7 @@ use crate::zfs::{Change, Guid, Snapshot, Stream, Zfs, ZfsError};
 /// The other node.
 #[async_trait]
 pub trait Peer: Send + Sync {
-    /// Offers a stream and sends it if it is taken. The answer comes when the snapshot is there, held.
+    /// Offers a stream and sends it if it is taken. The answer comes when the snapshot is there.
     async fn offer(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError>;
     /// Asks to throw away what is half received.
     async fn abort(&self, target: Target, snapshot: Guid) -> Result<PeerView, PeerError>;
@@ -113,6 +113,17 @@ pub enum Outcome {
     Doors,
     /// Snapshots were tidied, nothing else changed.
     Tidied,
+}
+
+/// What came of an offer that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// The snapshot was here already.
+    Already,
+    /// This came on top of the mail dataset, and nothing else changed but the epoch, which is the sender's if that is higher.
+    OnTop(Snapshot),
+    /// The pool has to be looked at again.
+    Look,
 }
 
 /// All that actions need.

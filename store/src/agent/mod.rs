@@ -1,5 +1,6 @@
 //! The agent: one task that looks, decides, acts, and looks again. All else talks to it through channels.
 
+mod figures;
 mod run;
 mod status;
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::figures::Figures;
 pub use self::run::Agent;
-pub use self::status::Status;
+pub use self::status::{Lags, Status};
 use crate::act::{Outside, Peer};
 use crate::config::Policy;
 use crate::core::{Layout, PeerView};
@@ -82,6 +84,10 @@ pub struct Timing {
     pub interval: Duration,
     /// Of a promote or demote until it is answered.
     pub role: Duration,
+    /// Between two rounds of tidying snapshots.
+    pub tidy: Duration,
+    /// Between two looks at the pool while nothing is amiss; ten times as long while mail waits all the time.
+    pub look: Duration,
     /// For which a demote waits for the peer to take the last changes.
     pub drain: Duration,
     /// For which mail waits for the peer's confirmation.

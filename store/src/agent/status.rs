@@ -4,8 +4,20 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Figures;
 use crate::core::{Doors, Pool, Situation, Standing};
 use crate::zfs::{Guid, Role};
+
+/// How long things took lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lags {
+    /// A message was confirmed by the peer so long after Dovecot had taken it.
+    pub confirmation: Figures,
+    /// A snapshot took so long.
+    pub snapshot: Figures,
+    /// A stream took so long until the peer confirmed it.
+    pub send: Figures,
+}
 
 /// How a node stands, for people and for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +48,8 @@ pub struct Status {
     pub kept: Vec<String>,
     /// Messages that wait for a confirmation.
     pub waiting: usize,
+    /// How long things took lately.
+    pub lag: Lags,
 }
 
 impl Status {
@@ -55,11 +69,19 @@ impl Status {
             unmerged: 0,
             kept: Vec::new(),
             waiting: 0,
+            lag: Lags::default(),
         }
     }
 
     /// Of a situation.
-    pub fn of(situation: &Situation, follows: bool, doing: String, trouble: Option<String>, waiting: usize) -> Status {
+    pub fn of(
+        situation: &Situation,
+        follows: bool,
+        doing: String,
+        trouble: Option<String>,
+        waiting: usize,
+        lag: Lags,
+    ) -> Status {
         let Pool { live, olds, tails } = situation.pool;
         let live = live.as_ref();
         Status {
@@ -76,6 +98,7 @@ impl Status {
             unmerged: tails.iter().filter(|tail| !tail.marks.merged).count(),
             kept: olds.iter().chain(tails).map(|dataset| dataset.name.clone()).collect(),
             waiting,
+            lag,
         }
     }
 }

@@ -132,6 +132,7 @@ impl Duo {
             standing: Standing::Unsettled,
             epoch: 0,
             snapshots: Vec::new(),
+            held: Vec::new(),
             resume_token: None,
             tails: Vec::new(),
         });
@@ -167,6 +168,8 @@ impl Duo {
             timing: Timing {
                 interval: short,
                 role: Duration::from_secs(10),
+                tidy: short,
+                look: short * 10,
                 drain: Duration::from_secs(1),
                 confirm: Duration::from_secs(5),
             },

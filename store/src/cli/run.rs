@@ -58,6 +58,7 @@ fn unknown_view() -> PeerView {
         standing: Standing::Unsettled,
         epoch: 0,
         snapshots: Vec::new(),
+        held: Vec::new(),
         resume_token: None,
         tails: Vec::new(),
     }
@@ -146,6 +147,8 @@ fn timing(config: &Config) -> Timing {
     Timing {
         interval: config.replication.interval.0,
         role: config.replication.role_limit.0,
+        tidy: config.replication.tidy.0,
+        look: config.replication.look.0,
         drain: config.replication.drain_limit.0,
         confirm: config
             .commit

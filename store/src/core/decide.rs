@@ -258,7 +258,7 @@ fn steady(situation: &Situation, live: &Dataset) -> Decision {
     }
     match peer.newest() {
         None if peer.standing == Standing::Standby => Rest("the peer has a mail dataset of its own: it needs a reseed"),
-        Some(have) if live.by_guid(have).is_none() => Rest("the peer has mail of its own, which comes first"),
+        Some(have) if live.base(have).is_none() => Rest("the peer has mail of its own, which comes first"),
         base if base == Some(newest.guid) => match situation.changed {
             true => Do(Snapshot),
             false => housekeeping(situation, "in step"),
@@ -291,8 +291,11 @@ fn newest_common<'a>(live: &'a Dataset, peer: &PeerView) -> Option<&'a crate::zf
 }
 
 fn tidy(situation: &Situation, live: &Dataset, peer: &PeerView) -> Option<Action> {
+    if situation.tidying || (situation.is_anchored() && !situation.tidy_due) {
+        return None;
+    }
     let common = newest_common(live, peer)?;
-    Tidy::of(live, common.guid, situation.layout.keep).map(Action::Tidy)
+    Tidy::of(live, common.guid, peer, situation.layout.keep).map(Action::Tidy)
 }
 
 fn standby(situation: &Situation, live: &Dataset) -> Decision {
@@ -348,7 +351,7 @@ fn tail(situation: &Situation, live: &Dataset, peer: &PeerView, base: Guid, newe
         .iter()
         .skip_while(|snapshot| snapshot.guid != base)
         .skip(1);
-    let nothing_in_it = after.map(|snapshot| snapshot.written).sum::<u64>() == 0;
+    let nothing_in_it = after.map(|snapshot| snapshot.written).all(|written| written == Some(0));
     let there = peer
         .tails
         .iter()

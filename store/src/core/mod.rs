@@ -132,6 +132,8 @@ pub struct PeerView {
     pub epoch: u64,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<Guid>,
+    /// Those of them that it holds.
+    pub held: Vec<Guid>,
     /// Of a receive that was cut off.
     pub resume_token: Option<String>,
     /// Tails it has taken in.
@@ -170,9 +172,22 @@ pub struct Situation<'a> {
     pub modified: bool,
     /// True if closing the doors has failed.
     pub doors_stuck: bool,
+    /// True if it is time to tidy snapshots.
+    pub tidy_due: bool,
+    /// True while snapshots are being tidied.
+    pub tidying: bool,
 }
 
 impl Situation<'_> {
+    /// True if this node holds a snapshot that the other one is known to hold. Without one nothing else is more urgent than
+    /// to place the holds; with one they move on when there is time.
+    pub fn is_anchored(&self) -> bool {
+        let (Some(live), Some(peer)) = (&self.pool.live, self.peer) else {
+            return false;
+        };
+        live.snapshots.iter().any(|s| s.held && peer.held.contains(&s.guid))
+    }
+
     /// How this node stands.
     pub fn standing(&self) -> Standing {
         match &self.pool.live {
@@ -194,6 +209,9 @@ impl Situation<'_> {
             standing: if replaced { Standing::Unsettled } else { self.standing() },
             epoch: live.map_or(0, |live| live.marks.epoch),
             snapshots: live.map_or_else(Vec::new, |live| live.snapshots.iter().map(|s| s.guid).collect()),
+            held: live.map_or_else(Vec::new, |live| {
+                live.snapshots.iter().filter(|s| s.held).map(|s| s.guid).collect()
+            }),
             resume_token: live.and_then(|live| live.resume_token.clone()),
             tails: self.pool.tails.iter().map(tail_view).collect(),
         }

@@ -72,10 +72,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::Engine => world.engine().await,
         Event::SwitchOver => world.demote(),
         Event::Link(up) => world.link = up,
-        Event::Age => world
-            .nodes
-            .iter()
-            .for_each(|node| node.pool.age(Duration::from_secs(7200))),
+        Event::Age => world.age(Duration::from_secs(7200)),
     }
 }
 
@@ -282,6 +279,20 @@ fn an_engine_that_does_not_wait_is_caught() {
 #[test]
 fn holds_that_are_released_first_are_caught() {
     is_caught(Policy::Defer, Defect::CarelessTidy, "no snapshot is held on both nodes");
+}
+
+#[test]
+fn a_view_that_holds_what_has_not_come_is_caught() {
+    is_caught(Policy::Defer, Defect::HopefulView, "is missing on writer");
+}
+
+#[test]
+fn tidying_that_does_not_look_at_what_the_other_node_holds_is_caught() {
+    is_caught(
+        Policy::Defer,
+        Defect::UnanchoredTidy,
+        "no snapshot is held on both nodes",
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::core::{Offer, PeerView, Refusal, Target};
 use crate::zfs::Guid;
 
 /// Of this protocol; another one is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,6 +73,7 @@ fn view(epoch: u64) -> PeerView {
         standing: Standing::Standby,
         epoch,
         snapshots: vec![Guid(7)],
+        held: vec![Guid(7)],
         resume_token: None,
         tails: Vec::new(),
     }

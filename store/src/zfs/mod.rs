@@ -6,7 +6,7 @@ pub mod command;
 pub mod fake;
 mod parse;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -94,8 +94,8 @@ pub struct Snapshot {
     pub name: String,
     /// Identity.
     pub guid: Guid,
-    /// Bytes written between the snapshot before and this one (zfsprops(7), `written`).
-    pub written: u64,
+    /// Bytes written between the snapshot before and this one (zfsprops(7), `written`); `None` if nobody has looked.
+    pub written: Option<u64>,
     /// True if the agent holds it.
     pub held: bool,
     /// True if a clone depends on it, so that it cannot be destroyed.
@@ -123,8 +123,8 @@ pub struct Dataset {
     pub marks: Marks,
     /// Oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Names after the `#`.
-    pub bookmarks: BTreeSet<String>,
+    /// Names after the `#`, and of which snapshots they are.
+    pub bookmarks: BTreeMap<String, Guid>,
 }
 
 impl Dataset {
@@ -137,6 +137,13 @@ impl Dataset {
     pub fn by_guid(&self, guid: Guid) -> Option<&Snapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.guid == guid)
     }
+
+    /// From where a stream that goes on from this identity can be sent: the snapshot, or the bookmark that outlived it.
+    pub fn base(&self, guid: Guid) -> Option<Since> {
+        let snapshot = self.by_guid(guid).map(|found| Since::Snapshot(found.name.clone()));
+        let mut bookmarks = self.bookmarks.iter().filter(|(_, of)| **of == guid);
+        snapshot.or_else(|| bookmarks.next().map(|(name, _)| Since::Bookmark(name.clone())))
+    }
 }
 
 /// From where a stream goes on.
@@ -146,6 +153,8 @@ pub enum Since {
     Nothing,
     /// What came after this snapshot of the same dataset.
     Snapshot(String),
+    /// What came after the snapshot of which this is a bookmark (zfs-bookmark(8)).
+    Bookmark(String),
 }
 
 /// What to send.
@@ -165,6 +174,15 @@ pub enum Sending {
         /// The receiver's token.
         token: String,
     },
+}
+
+/// The snapshot that a stream carries, by the record with which it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Name after the `@`.
+    pub name: String,
+    /// Identity.
+    pub guid: Guid,
 }
 
 /// Properties that a dataset gets when it is made.
@@ -247,18 +265,18 @@ pub trait Zfs: Send + Sync {
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError>;
     /// Bytes written since the newest snapshot. True only after [`Zfs::sync`].
     async fn written(&self, dataset: &str) -> Result<u64, ZfsError>;
-    /// Takes a snapshot and says what it is.
+    /// Takes a snapshot and says what it is. Mail waits for this: it is one command.
     async fn snapshot(&self, dataset: &str, name: &str) -> Result<Snapshot, ZfsError>;
-    /// Holds a snapshot; it may be held already.
-    async fn hold(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError>;
-    /// Releases a snapshot that is held.
-    async fn release(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError>;
+    /// Holds snapshots; they may be held already.
+    async fn hold(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError>;
+    /// Releases snapshots; they may be released already.
+    async fn release(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError>;
     /// Makes a bookmark of the same name as the snapshot (zfs-bookmark(8)).
     async fn bookmark(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError>;
-    /// Removes a bookmark.
+    /// Removes a bookmark; it may be gone.
     async fn destroy_bookmark(&self, dataset: &str, bookmark: &str) -> Result<(), ZfsError>;
-    /// Removes a snapshot.
-    async fn destroy_snapshot(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError>;
+    /// Removes snapshots, all of them or none; they may be gone.
+    async fn destroy_snapshots(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError>;
     /// Removes a dataset with its snapshots, none of which is held.
     async fn destroy(&self, dataset: &str) -> Result<(), ZfsError>;
     /// Notes something on a dataset, all of it or nothing.
@@ -281,14 +299,15 @@ pub trait Zfs: Send + Sync {
     async fn promote(&self, dataset: &str) -> Result<(), ZfsError>;
     /// Begins a send stream.
     async fn send(&self, what: &Sending) -> Result<Stream, ZfsError>;
-    /// Receives a stream into a snapshot, unmounted, resumable, and never with a rollback (`recv -u -s`, no `-F`).
+    /// Receives a stream into a snapshot, unmounted, resumable, and never with a rollback (`recv -u -s`, no `-F`). Says what
+    /// the stream said of itself, if it could be read.
     async fn receive(
         &self,
         dataset: &str,
         origin: Option<&str>,
         properties: &NewProperties,
         stream: Stream,
-    ) -> Result<(), ZfsError>;
+    ) -> Result<Option<Received>, ZfsError>;
     /// Throws away what a receive that was cut off left (`recv -A`).
     async fn abort_receive(&self, dataset: &str) -> Result<(), ZfsError>;
     /// What changed in files between a snapshot and a later snapshot or file system.

@@ -1,6 +1,6 @@
 //! The output of `zfs list -H -p`, `zfs holds -H` and `zfs diff -H -F`: fields parted by tabs, `-` for none.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Change, Dataset, Guid, Marks, Role, Snapshot};
@@ -70,7 +70,7 @@ fn dataset(line: &str, now: Duration) -> Option<Dataset> {
             merged: merged == "yes",
         },
         snapshots: Vec::new(),
-        bookmarks: BTreeSet::new(),
+        bookmarks: BTreeMap::new(),
     })
 }
 
@@ -92,14 +92,15 @@ fn point(line: &str, datasets: &mut HashMap<String, &mut Dataset>) -> Option<()>
     let Some(dataset) = datasets.get_mut(dataset) else {
         return Some(());
     };
+    let guid = Guid(guid.parse().ok()?);
     if kind == "bookmark" {
-        dataset.bookmarks.insert(name.to_owned());
+        dataset.bookmarks.insert(name.to_owned(), guid);
         return Some(());
     }
     dataset.snapshots.push(Snapshot {
         name: name.to_owned(),
-        guid: Guid(guid.parse().ok()?),
-        written: number(written)?,
+        guid,
+        written: Some(number(written)?),
         held: false,
         cloned: given(clones).is_some(),
     });
@@ -124,6 +125,28 @@ pub fn holds(output: &str, tag: &str, datasets: &mut [Dataset]) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// What `zfs program -j` says of a snapshot that it took. It shows numbers of 64 bits with a sign, and a guid has none.
+pub fn taken(output: &str, name: &str) -> Option<Snapshot> {
+    #[derive(serde::Deserialize)]
+    struct Program {
+        #[serde(rename = "return")]
+        returned: Returned,
+    }
+    #[derive(serde::Deserialize)]
+    struct Returned {
+        guid: i64,
+        written: i64,
+    }
+    let Returned { guid, written } = serde_json::from_str::<Program>(output).ok()?.returned;
+    Some(Snapshot {
+        name: name.to_owned(),
+        guid: Guid(guid.cast_unsigned()),
+        written: Some(written.cast_unsigned()),
+        held: false,
+        cloned: false,
+    })
 }
 
 /// Lines of `zfs diff -H -F -h`; directories and special files are left out. `root` is where the dataset is mounted.
@@ -187,7 +210,20 @@ mod tests {
         let mail = &found[0];
         assert_eq!(mail.snapshots.iter().map(|s| s.guid.0).collect::<Vec<_>>(), [17, 18]);
         assert!(!mail.snapshots[0].held && mail.snapshots[1].held && mail.snapshots[1].cloned);
-        assert!(mail.bookmarks.contains("cs-1-1"));
+        assert!(mail.bookmarks.get("cs-1-1") == Some(&Guid(17)));
+    }
+
+    #[test]
+    fn the_guid_of_a_snapshot_is_read_even_where_it_is_shown_as_negative() {
+        let taken = taken(
+            "{\"return\":{\"written\":98304,\"guid\":-2678788433328009047}}",
+            "cs-1-1",
+        )
+        .expect("readable");
+        assert_eq!(
+            (taken.guid, taken.written),
+            (Guid(15_767_955_640_381_542_569), Some(98304))
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who waits for the agent, and what they are told.
 
+use std::time::Duration;
+
 use super::Agent;
 use crate::agent::Committed;
 use crate::config::Policy;
@@ -68,7 +70,14 @@ impl Agent {
     }
 
     pub(super) fn confirm(&mut self, there: &[Guid]) {
-        for waiter in self.waiters.confirmed(there) {
+        let confirmed = self.waiters.confirmed(there);
+        if confirmed.is_empty() {
+            return;
+        }
+        let waited: Vec<Duration> = confirmed.iter().map(|waiter| waiter.since.elapsed()).collect();
+        self.parts.metrics.confirmed_after(&waited);
+        self.times.confirmation.add(waited);
+        for waiter in confirmed {
             let _ = waiter.answer.send(Committed::Both);
         }
     }

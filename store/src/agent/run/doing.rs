@@ -1,23 +1,34 @@
-//! Actions of this node, calls of the other one, and merges, which run beside.
+//! Actions of this node, and calls of the other one.
 
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, info};
+use tracing::info;
 
-use super::{Agent, Left, Waiter, hands, refuse};
-use crate::act::{Hands, Outcome};
+use super::{Agent, Left, Owned, Waiter, hands, refuse};
+use crate::act::{Hands, Outcome, Served};
 use crate::agent::{Command, Committed};
 use crate::config::Policy;
-use crate::core::{Action, Doors, Offer, PeerView, Pool, Refusal, Situation};
+use crate::core::{Action, Doors, Offer, PeerView, Pool, Refusal, Situation, accept};
 use crate::link::server::Call;
 use crate::zfs::Stream;
 
 impl Agent {
     pub(super) async fn act(&mut self, action: Action) {
         let Some(pool) = self.pool.clone() else { return };
+        let beside_tidying = matches!(
+            action,
+            Action::Snapshot | Action::Send { .. } | Action::CloseDoors | Action::OpenDoors | Action::MakeReadonly
+        );
+        if self.tidying && !beside_tidying {
+            return self.until_tidied().await;
+        }
         if action == Action::Snapshot {
             self.waiters.begin();
         }
+        let begun = Instant::now();
         let done = self.perform(&action, &pool).await;
+        if matches!(done, Left::Done(Ok(_))) {
+            self.time(&action, begun.elapsed());
+        }
         match done {
             Left::Done(Ok(outcome)) => self.succeeded(&action, outcome),
             Left::Done(Err(error)) => {
@@ -27,7 +38,7 @@ impl Agent {
                     Action::CloseDoors => self.doors_stuck = true,
                     _ => {}
                 }
-                self.fail(&error);
+                self.fail(&error.to_string());
             }
             Left::For(command) => {
                 info!("{action:?} is left for something more urgent");
@@ -99,6 +110,7 @@ impl Agent {
             Outcome::Taken(snapshot) => {
                 self.waiters.taken(snapshot.guid);
                 self.changed = false;
+                self.next_poll = Instant::now() + self.parts.timing.interval;
                 self.parts.metrics.snapshots.inc();
             }
             Outcome::Peer(view) => {
@@ -126,11 +138,27 @@ impl Agent {
         }
     }
 
+    fn time(&mut self, action: &Action, took: std::time::Duration) {
+        match action {
+            Action::Snapshot => self.times.snapshot.add([took]),
+            Action::Send { .. } => self.times.send.add([took]),
+            _ => {}
+        }
+    }
+
     pub(super) async fn call(&mut self, call: Call) {
-        self.pool = None;
-        if let Err(error) = self.look().await {
-            self.fail(&error);
-            return refuse(call);
+        // What is known will do for a stream that goes on from it. Anything else is judged by what really is there.
+        let goes_on = match (&call, &self.pool) {
+            (Call::Offer { offer, .. }, Some(pool)) => accept(&self.situation(pool), offer).is_ok(),
+            _ => false,
+        };
+        if !goes_on {
+            self.until_tidied().await;
+            self.pool = None;
+            if let Err(error) = self.look().await {
+                self.fail(&error.to_string());
+                return refuse(call);
+            }
         }
         match call {
             Call::Abort {
@@ -145,7 +173,13 @@ impl Agent {
             }
             Call::Offer { offer, stream, answer } => {
                 let done = self.take_in(&offer, stream).await;
-                self.pool = None;
+                let known = match (&done, &mut self.pool) {
+                    (Ok(served), Some(pool)) => pool.after_serving(&offer, served),
+                    _ => false,
+                };
+                if !known {
+                    self.pool = None;
+                }
                 let view = self.fresh_view().await;
                 if let Err(refusal) = &done {
                     info!("a stream was not taken: {refusal}");
@@ -159,6 +193,7 @@ impl Agent {
         }
     }
 
+    /// How this node stands now, also for those who ask while the answer is on its way.
     async fn fresh_view(&mut self) -> Result<PeerView, Refusal> {
         self.look().await.map_err(|error| Refusal::Zfs(error.to_string()))?;
         let pool = self.pool.as_ref().ok_or(Refusal::Busy)?;
@@ -166,13 +201,13 @@ impl Agent {
     }
 
     /// Receives. A command to change the role ends it: what came stays, and is resumed or thrown away.
-    async fn take_in(&mut self, offer: &Offer, stream: Stream) -> Result<(), Refusal> {
+    async fn take_in(&mut self, offer: &Offer, stream: Stream) -> Result<Served, Refusal> {
         let pool = self.pool.clone().ok_or(Refusal::Busy)?;
         // Parts of the agent that change while it receives are taken out of what is lent to the receive.
-        let (peer, layout, boot) = (self.peer.clone(), self.parts.layout.clone(), self.parts.boot.clone());
+        let (peer, owned) = (self.peer.clone(), Owned::of(&self.parts));
         let situation = Situation {
-            layout: &layout,
-            boot: &boot,
+            layout: &owned.layout,
+            boot: &owned.boot,
             goal: self.goal,
             doors: self.doors,
             pool: &pool,
@@ -182,19 +217,10 @@ impl Agent {
             resume_failed: self.resume_failed,
             modified: self.modified,
             doors_stuck: self.doors_stuck,
+            tidy_due: false,
+            tidying: self.tidying,
         };
-        let (zfs, outside, link) = (
-            self.parts.zfs.clone(),
-            self.parts.outside.clone(),
-            self.parts.peer.clone(),
-        );
-        let hands = Hands {
-            zfs: &*zfs,
-            outside: &*outside,
-            peer: &*link,
-            layout: &layout,
-            boot: &boot,
-        };
+        let hands = owned.hands();
         let mut work = std::pin::pin!(hands.serve(&situation, offer, stream));
         loop {
             tokio::select! {
@@ -210,47 +236,6 @@ impl Agent {
                     }
                     None => return work.await,
                 },
-            }
-        }
-    }
-
-    pub(super) fn begin_merge(&mut self, tail: String) {
-        let Some(pool) = self.pool.clone() else { return };
-        info!("merging {tail}");
-        self.merging = true;
-        let (zfs, outside, peer) = (
-            self.parts.zfs.clone(),
-            self.parts.outside.clone(),
-            self.parts.peer.clone(),
-        );
-        let (layout, boot) = (self.parts.layout.clone(), self.parts.boot.clone());
-        let merged = self.merge_ends.clone();
-        tokio::spawn(async move {
-            let hands = Hands {
-                zfs: &*zfs,
-                outside: &*outside,
-                peer: &*peer,
-                layout: &layout,
-                boot: &boot,
-            };
-            let done = hands.perform(&Action::Merge { tail }, &pool).await;
-            let _ = merged.send(done.map(drop).map_err(|error| error.to_string())).await;
-        });
-    }
-
-    pub(super) fn end_merge(&mut self, merged: Result<(), String>) {
-        self.pool = None;
-        match merged {
-            Ok(()) => {
-                self.merging = false;
-                info!("the tail is merged");
-            }
-            Err(why) => {
-                error!("the tail is not merged, and is kept: {why}");
-                self.parts.metrics.failures.inc();
-                self.trouble = Some(why);
-                // It counts as being merged until the next try, so that nothing else waits for it.
-                self.merge_again = Some(Instant::now() + self.parts.timing.role);
             }
         }
     }

@@ -1,19 +1,24 @@
 //! The loop of the agent.
 
 mod answers;
+mod beside;
 mod doing;
+
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::{Answer, Command, Committed, Parts, Status};
-use crate::act::{ActError, Hands, Outcome};
+use self::beside::Ended;
+use super::figures::Times;
+use super::{Answer, Command, Committed, Lags, Parts, Status};
+use crate::act::{ActError, Hands, Outcome, Outside, Peer};
 use crate::core::{
-    Action, Decision, Doors, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
+    Action, Decision, Doors, Layout, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
 };
 use crate::link::server::Call;
-use crate::zfs::Role;
+use crate::zfs::{Guid, Role, Zfs};
 
 /// Somebody who wants this node to be something.
 struct Wish {
@@ -46,16 +51,72 @@ pub struct Agent {
     petitions: Vec<Wish>,
     trouble: Option<String>,
     last_done: Option<Action>,
-    merge_ends: mpsc::Sender<Result<(), String>>,
-    merge_ended: mpsc::Receiver<Result<(), String>>,
+    /// What runs beside says here that it has ended.
+    ends: mpsc::Sender<Ended>,
+    ended: mpsc::Receiver<Ended>,
     merging: bool,
+    tidying: bool,
+    polling: bool,
     merge_again: Option<Instant>,
     /// A command for which a receive was left.
     urgent: Option<Command>,
     /// When changes are looked for next.
-    next_look: Instant,
+    next_poll: Instant,
+    next_tidy: Instant,
+    /// When the pool was looked at last.
+    looked: Instant,
+    times: RoundTimes,
     /// After a failure nothing is tried before this.
     not_before: Instant,
+}
+
+/// How long things took lately.
+#[derive(Default)]
+struct RoundTimes {
+    confirmation: Times,
+    snapshot: Times,
+    send: Times,
+}
+
+impl RoundTimes {
+    fn lags(&self) -> Lags {
+        Lags {
+            confirmation: self.confirmation.figures(),
+            snapshot: self.snapshot.figures(),
+            send: self.send.figures(),
+        }
+    }
+}
+
+/// What [`Hands`] borrow, for work that outlives a borrow of the agent.
+struct Owned {
+    zfs: Arc<dyn Zfs>,
+    outside: Arc<dyn Outside>,
+    peer: Arc<dyn Peer>,
+    layout: Layout,
+    boot: String,
+}
+
+impl Owned {
+    fn of(parts: &Parts) -> Owned {
+        Owned {
+            zfs: parts.zfs.clone(),
+            outside: parts.outside.clone(),
+            peer: parts.peer.clone(),
+            layout: parts.layout.clone(),
+            boot: parts.boot.clone(),
+        }
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            zfs: &*self.zfs,
+            outside: &*self.outside,
+            peer: &*self.peer,
+            layout: &self.layout,
+            boot: &self.boot,
+        }
+    }
 }
 
 /// Why an action was left.
@@ -69,7 +130,7 @@ impl Agent {
     /// Nothing is looked at yet.
     pub fn new(parts: Parts) -> Agent {
         let now = Instant::now();
-        let (merge_ends, merge_ended) = mpsc::channel(1);
+        let (ends, ended) = mpsc::channel(4);
         Agent {
             parts,
             goal: Role::Standby,
@@ -86,12 +147,17 @@ impl Agent {
             petitions: Vec::new(),
             trouble: None,
             last_done: None,
-            merge_ends,
-            merge_ended,
+            ends,
+            ended,
             merging: false,
+            tidying: false,
+            polling: false,
             merge_again: None,
             urgent: None,
-            next_look: now,
+            next_poll: now,
+            next_tidy: now,
+            looked: now,
+            times: RoundTimes::default(),
             not_before: now,
         }
     }
@@ -101,15 +167,18 @@ impl Agent {
         let mut peer_state = self.parts.peer_state.subscribe();
         loop {
             self.peer = peer_state.borrow_and_update().clone();
+            self.take_ended();
             if self.merge_again.is_some_and(|at| Instant::now() >= at) {
                 self.merge_again = None;
                 self.merging = false;
             }
             if let Err(error) = self.look().await {
-                self.fail(&error);
+                self.fail(&error.to_string());
             }
+            self.poll();
             self.judge_petitions();
             let decision = self.decide();
+            let anchored = (self.pool.as_ref()).is_some_and(|pool| self.situation(pool).is_anchored());
             // Answered first: who was told that his mail is kept does not wait any more.
             self.answer_waiters();
             self.publish(&decision);
@@ -117,6 +186,7 @@ impl Agent {
             let waits = Instant::now() < self.not_before;
             match decision {
                 Decision::Do(Action::Merge { tail }) if !waits => self.begin_merge(tail),
+                Decision::Do(Action::Tidy(tidy)) if !waits && anchored => self.begin_tidy(tidy),
                 Decision::Do(action) if !waits => self.act(action).await,
                 Decision::StepDown => {
                     warn!("the peer has taken over: this node becomes standby");
@@ -131,20 +201,24 @@ impl Agent {
         }
     }
 
-    fn fail(&mut self, error: &dyn std::error::Error) {
-        let text = error.to_string();
-        if self.trouble.as_ref() != Some(&text) {
+    fn fail(&mut self, text: &str) {
+        if self.trouble.as_deref() != Some(text) {
             warn!("{text}");
         }
         self.parts.metrics.failures.inc();
-        self.trouble = Some(text);
+        self.trouble = Some(text.to_owned());
         self.pool = None;
         self.not_before = Instant::now() + self.parts.timing.interval;
     }
 
+    /// Looks at the pool if what is known of it is not certain, and at times anyway: the agent is the only one who changes
+    /// the dataset, but a person may. Mail seldom waits for that.
     async fn look(&mut self) -> Result<(), ActError> {
         let layout = &self.parts.layout;
-        if self.pool.is_none() {
+        let (known_for, timing) = (self.looked.elapsed(), &self.parts.timing);
+        let overdue = known_for >= timing.look * if self.waiters.is_empty() { 1 } else { 10 };
+        if self.pool.is_none() || (overdue && !self.tidying) {
+            self.pool = None;
             let found = self.parts.zfs.look(&layout.dataset).await?;
             let pool = Pool::new(layout, found);
             // An agent that was only started again goes on with what it was, unless it was on its way out of it; after a
@@ -159,16 +233,25 @@ impl Agent {
             }
             self.has_looked = true;
             self.pool = Some(pool);
-        }
-        let live = self.pool.as_ref().and_then(|pool| pool.live.as_ref());
-        let writes = self.goal == Role::Writer && live.is_some_and(|live| live.marks.role == Role::Writer);
-        if writes && !self.changed && Instant::now() >= self.next_look {
-            self.next_look = Instant::now() + self.parts.timing.interval;
-            // `written` counts only what a transaction group has brought to the pool.
-            self.parts.zfs.sync(&layout.dataset).await?;
-            self.changed = self.parts.zfs.written(&layout.dataset).await? > 0;
+            self.looked = Instant::now();
         }
         Ok(())
+    }
+
+    fn newest(&self) -> Option<Guid> {
+        let live = self.pool.as_ref()?.live.as_ref()?;
+        live.newest().map(|newest| newest.guid)
+    }
+
+    /// Looks for changes that nobody waits for. Mail brings the others along.
+    fn poll(&mut self) {
+        let live = self.pool.as_ref().and_then(|pool| pool.live.as_ref());
+        let writes = self.goal == Role::Writer && live.is_some_and(|live| live.marks.role == Role::Writer);
+        let known = self.changed || self.polling || !self.waiters.is_empty();
+        if writes && !known && Instant::now() >= self.next_poll {
+            self.next_poll = Instant::now() + self.parts.timing.interval;
+            self.begin_poll();
+        }
     }
 
     fn situation<'a>(&'a self, pool: &'a Pool) -> Situation<'a> {
@@ -184,6 +267,8 @@ impl Agent {
             resume_failed: self.resume_failed,
             modified: self.modified,
             doors_stuck: self.doors_stuck,
+            tidy_due: Instant::now() >= self.next_tidy,
+            tidying: self.tidying,
         }
     }
 
@@ -212,6 +297,7 @@ impl Agent {
             doing,
             self.trouble.clone(),
             self.waiters.len(),
+            self.times.lags(),
         );
         let view = situation.view();
         self.parts.metrics.stands(&status);
@@ -235,7 +321,7 @@ impl Agent {
     }
 
     async fn wait(&mut self, peer_state: &mut watch::Receiver<Option<PeerView>>) -> bool {
-        let mut until = self.next_look.max(self.not_before);
+        let mut until = self.next_poll.max(self.not_before);
         if self.goal != Role::Writer || until <= Instant::now() {
             until = Instant::now() + self.parts.timing.interval;
         }
@@ -248,7 +334,7 @@ impl Agent {
                 None => return false,
             },
             Some(call) = self.parts.calls.recv() => self.call(call).await,
-            Some(merged) = self.merge_ended.recv() => self.end_merge(merged),
+            Some(ended) = self.ended.recv() => self.ended(ended),
             changed = peer_state.changed() => if changed.is_err() { return false; },
             () = sleep_until(until) => {}
         }
@@ -273,6 +359,7 @@ impl Agent {
             }
             Command::Demote(answer) => {
                 info!("asked to be standby");
+                self.pool = None;
                 self.goal = Role::Standby;
                 self.doors = Doors::Unknown;
                 self.wish(Role::Standby, answer);
@@ -326,6 +413,7 @@ impl Agent {
     }
 
     async fn reseed(&mut self) -> Answer {
+        self.until_tidied().await;
         self.pool = None;
         self.look().await.map_err(|error| error.to_string())?;
         let pool = self.pool.clone().unwrap_or_default();

@@ -21,6 +21,10 @@ impl World {
             resume_failed: false,
             modified: false,
             waiters: Waiters::default(),
+            view: Mutex::default(),
+            written: node.written,
+            tidying: None,
+            steps: 0,
         };
         again.pool.fuse(None);
         let before = again.pool.state();
@@ -53,14 +57,34 @@ impl World {
         }
     }
 
-    /// What the daemon keeps in mind is what it would see if it looked.
-    pub(super) async fn incremental_view_is_true(&self, index: usize, action: &Action, outcome: &Outcome, pool: &Pool) {
-        let mut kept = pool.clone();
-        if kept.after(action, outcome) && !self.nodes[index].pool.is_down() {
-            let copy = self.nodes[index].pool.copy();
+    /// What a node knows of its pool is what it would see if it looked. That a snapshot which has come was not empty, how
+    /// much was written since the newest, and how old all is, nobody needs to know at once.
+    pub(super) async fn views_are_true(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(mut view) = node.view.lock().expect("a view").clone() else {
+                continue;
+            };
+            let copy = node.pool.copy();
             copy.fuse(None);
-            let found = Pool::new(&self.layout, copy.look(MAIL).await.expect("a copy is up"));
-            assert_eq!(kept, found, "after {action:?} the view kept in mind is wrong");
+            let mut found = Pool::new(
+                &self.layout,
+                copy.look(MAIL).await.expect("a node that knows its pool is up"),
+            );
+            for pool in [&mut view, &mut found] {
+                for dataset in pool.live.iter_mut().chain(&mut pool.tails).chain(&mut pool.olds) {
+                    dataset.written = 0;
+                    dataset
+                        .snapshots
+                        .iter_mut()
+                        .for_each(|snapshot| snapshot.written = None);
+                }
+            }
+            assert_eq!(
+                view,
+                found,
+                "what node {index} knows of its pool is wrong: {:?}",
+                self.trace.last()
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
 use crate::act::{MergeJob, OutsideError, PeerError};
-use crate::core::{Offer, Refusal};
+use crate::core::{Offer, Refusal, accept};
 use crate::zfs::{Change, Guid, Stream};
 
 /// The first bytes of a stream, then an error.
@@ -77,23 +77,35 @@ pub struct SimPeer<'a> {
 impl SimPeer<'_> {
     async fn serve(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError> {
         let node = &self.world.nodes[self.other];
-        let pool = self
-            .world
-            .look(self.other)
-            .await
-            .ok_or_else(|| PeerError::Lost("off".to_owned()))?;
+        let off = || PeerError::Lost("off".to_owned());
+        let mut pool = self.world.look(self.other).await.ok_or_else(off)?;
+        if accept(&self.world.situation(self.other, &pool, None), &offer).is_err() {
+            // What is not taken by what is known is judged by what is there.
+            node.knows(None);
+            pool = self.world.look(self.other).await.ok_or_else(off)?;
+        }
         let situation = self.world.situation(self.other, &pool, None);
         let nobody = SimPeer {
             world: self.world,
             other: 1 - self.other,
         };
         let boot = node.boot.clone();
-        let hands = self
+        let served = self
             .world
             .hands(node, &SimOutside(node), &nobody, &boot)
             .serve(&situation, &offer, stream)
             .await;
-        if let Err(refusal) = hands {
+        let mut view = Some(pool.clone());
+        let known = match (&served, &mut view) {
+            (Ok(served), Some(view)) => view.after_serving(&offer, served),
+            (Err(_), Some(view)) if self.world.defect == Defect::HopefulView => self.hope(view, &offer),
+            _ => false,
+        };
+        node.knows(view.filter(|_| known && !node.pool.is_down()));
+        if known && served.is_err() {
+            return self.view().await;
+        }
+        if let Err(refusal) = served {
             let forced = self.world.defect == Defect::ForcedReceive && offer.target == Target::Live;
             return Err(match refusal {
                 Refusal::Zfs(why) if node.pool.is_down() => PeerError::Lost(why),
@@ -102,6 +114,28 @@ impl SimPeer<'_> {
             });
         }
         self.view().await
+    }
+
+    /// The planted defect: the view has what was offered.
+    fn hope(&self, view: &mut Pool, offer: &Offer) -> bool {
+        let Some(live) = view
+            .live
+            .as_mut()
+            .filter(|_| offer.target == Target::Live && offer.resume.is_none())
+        else {
+            return false;
+        };
+        if offer.base.is_none() || live.by_guid(offer.snapshot).is_some() {
+            return false;
+        }
+        live.snapshots.push(crate::zfs::Snapshot {
+            name: format!("hoped-{}", offer.snapshot),
+            guid: offer.snapshot,
+            written: None,
+            held: false,
+            cloned: false,
+        });
+        true
     }
 
     async fn view(&self) -> Result<PeerView, PeerError> {
@@ -138,6 +172,7 @@ impl Peer for SimPeer<'_> {
             .hands(node, &hands, self, &boot)
             .serve_abort(target, snapshot)
             .await?;
+        node.knows(None);
         self.view().await
     }
 }

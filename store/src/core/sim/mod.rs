@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use self::ends::{SimOutside, SimPeer};
 use super::{
-    Action, Decision, Doors, Layout, PeerView, Pool, Situation, Standing, Target, Waiters, decide, may_promote,
+    Action, Decision, Doors, Layout, PeerView, Pool, Situation, Standing, Target, Tidy, Waiters, decide, may_promote,
 };
 use crate::act::{ActError, Hands, Outcome, Outside, Peer};
 use crate::zfs::fake::FakePool;
@@ -39,6 +39,10 @@ pub enum Defect {
     BlindMerge,
     /// A take-over that is repeated raises the epoch once more.
     EpochTwice,
+    /// A standby notes in its view what it has been offered, whether it came or not.
+    HopefulView,
+    /// Tidying counts what stays, and does not look at what the other node is known to hold.
+    UnanchoredTidy,
 }
 
 /// What the commit proxy does without the other node.
@@ -60,6 +64,13 @@ pub struct Node {
     resume_failed: bool,
     modified: bool,
     waiters: Waiters<u32>,
+    /// What the node knows of its pool without looking.
+    view: Mutex<Option<Pool>>,
+    /// Bytes written since the newest snapshot, as the node has polled last.
+    written: u64,
+    /// Tidying that was begun, and after how many steps it is carried out.
+    tidying: Option<(Tidy, u32)>,
+    steps: u32,
 }
 
 pub struct World {
@@ -78,6 +89,21 @@ pub struct World {
     pub done: BTreeSet<String>,
 }
 
+impl Node {
+    /// What it knows of its pool from now on.
+    fn knows(&self, view: Option<Pool>) {
+        *self.view.lock().expect("a view") = view;
+    }
+
+    /// Its power is gone, and with it all that is not in the pool.
+    fn forget(&mut self) {
+        *self.doors.lock().expect("doors") = Doors::Unknown;
+        self.waiters.all();
+        self.knows(None);
+        self.tidying = None;
+    }
+}
+
 impl World {
     pub fn new(policy: Policy, defect: Defect) -> World {
         let node = |seed| Node {
@@ -91,6 +117,10 @@ impl World {
             resume_failed: false,
             modified: false,
             waiters: Waiters::default(),
+            view: Mutex::default(),
+            written: 0,
+            tidying: None,
+            steps: 0,
         };
         World {
             nodes: [node(1), node(2)],
@@ -123,14 +153,20 @@ impl World {
         }
     }
 
+    /// What a node knows of its pool; it looks only if it knows nothing.
     async fn look(&self, index: usize) -> Option<Pool> {
+        let known = self.nodes[index].view.lock().expect("a view").clone();
+        if known.is_some() {
+            return known;
+        }
         let found = self.nodes[index].pool.look(MAIL).await.ok()?;
-        Some(Pool::new(&self.layout, found))
+        let pool = Pool::new(&self.layout, found);
+        self.nodes[index].knows(Some(pool.clone()));
+        Some(pool)
     }
 
     fn situation<'a>(&'a self, index: usize, pool: &'a Pool, peer: Option<&'a PeerView>) -> Situation<'a> {
         let node = &self.nodes[index];
-        let written = pool.live.as_ref().is_some_and(|live| live.written > 0);
         Situation {
             layout: &self.layout,
             boot: &node.boot,
@@ -138,11 +174,13 @@ impl World {
             doors: *node.doors.lock().expect("doors"),
             pool,
             peer,
-            changed: node.waiters.want_snapshot() || written,
+            changed: node.waiters.want_snapshot() || node.written > 0,
             merging: false,
             resume_failed: node.resume_failed,
             modified: node.modified,
             doors_stuck: false,
+            tidy_due: node.steps.is_multiple_of(3),
+            tidying: node.tidying.is_some(),
         }
     }
 
@@ -162,9 +200,11 @@ impl World {
         self.lose_reply = false;
         for node in &mut self.nodes {
             if node.pool.is_down() {
-                *node.doors.lock().expect("doors") = Doors::Unknown;
-                node.waiters.all();
+                node.forget();
             }
+        }
+        if self.defect == Defect::None {
+            self.views_are_true().await;
         }
         acted
     }
@@ -177,6 +217,8 @@ impl World {
             // What the daemon does at each interval, so that `written` is true.
             let _ = self.nodes[index].pool.sync(MAIL).await;
         }
+        self.nodes[index].written = self.nodes[index].pool.written(MAIL).await.unwrap_or(0);
+        self.nodes[index].steps += 1;
         let peer = self.peer_of(index).await;
         let Some(pool) = self.look(index).await else {
             return false;
@@ -184,6 +226,7 @@ impl World {
         self.answer_without_peer(index, peer.as_ref());
         let situation = self.situation(index, &pool, peer.as_ref());
         let mut decision = decide(&situation);
+        let anchored = situation.is_anchored();
         let unsettled = situation.standing() == Standing::Unsettled;
         if self.defect == Defect::SnapshotBeforeMount && unsettled && decision == Decision::Do(Action::Mount) {
             decision = Decision::Do(Action::Settle);
@@ -200,6 +243,10 @@ impl World {
         }
         self.plant(index, &pool, peer.as_ref(), &mut decision).await;
         match decision {
+            Decision::Rest(_) if self.nodes[index].tidying.is_some() => {
+                self.go_on_tidying(index, u32::MAX).await;
+                true
+            }
             Decision::Rest(why) => {
                 self.trace.push(format!("{index} rests: {why}"));
                 false
@@ -208,11 +255,37 @@ impl World {
                 self.nodes[index].goal = Role::Standby;
                 true
             }
+            Decision::Do(Action::Tidy(tidy)) if anchored => {
+                self.trace.push(format!("{index} will carry out {tidy:?}"));
+                let node = &mut self.nodes[index];
+                node.tidying = Some((tidy, node.steps % 5));
+                true
+            }
             Decision::Do(action) => {
-                self.perform(index, &action, &pool).await;
+                let beside = matches!(action, Action::Snapshot | Action::Send { .. });
+                let tidied = self.go_on_tidying(index, if beside { 1 } else { u32::MAX }).await;
+                if !tidied || beside {
+                    self.perform(index, &action, &pool).await;
+                }
                 true
             }
         }
+    }
+
+    /// Lets steps of a tidying that was begun pass, and carries it out after the last. True if it was.
+    async fn go_on_tidying(&mut self, index: usize, steps: u32) -> bool {
+        let node = &mut self.nodes[index];
+        let Some((tidy, left)) = node.tidying.take() else {
+            return false;
+        };
+        if left > steps {
+            node.tidying = Some((tidy, left - steps));
+            return false;
+        }
+        if let Some(pool) = self.look(index).await {
+            self.perform(index, &Action::Tidy(tidy), &pool).await;
+        }
+        true
     }
 
     async fn plant(&self, index: usize, pool: &Pool, peer: Option<&PeerView>, decision: &mut Decision) {
@@ -252,6 +325,20 @@ impl World {
                 tidy.release
                     .extend(live.snapshots.iter().filter(|s| s.held).map(|s| s.name.clone()));
                 tidy.release.dedup();
+                *decision = Decision::Do(Action::Tidy(tidy));
+            }
+            (Defect::UnanchoredTidy, Decision::Do(Action::Tidy(tidy))) if self.replicated => {
+                let mut tidy = tidy.clone();
+                let common = live
+                    .snapshots
+                    .iter()
+                    .position(|s| base.is_some_and(|base| base.guid == s.guid));
+                let old = (common.unwrap_or(0) + 1).saturating_sub(self.layout.keep);
+                for snapshot in live.snapshots[..old].iter().filter(|snapshot| !snapshot.cloned) {
+                    if snapshot.held && !tidy.release.contains(&snapshot.name) {
+                        tidy.release.push(snapshot.name.clone());
+                    }
+                }
                 *decision = Decision::Do(Action::Tidy(tidy));
             }
             _ => {}
@@ -296,12 +383,17 @@ impl World {
                 if sound && !matches!(action, Action::Snapshot) {
                     self.twice_is_once(index, action, pool).await;
                 }
-                if self.defect == Defect::None {
-                    self.incremental_view_is_true(index, action, &outcome, pool).await;
+                let mut view = self.nodes[index].view.lock().expect("a view").take();
+                if !view.as_mut().is_some_and(|view| view.after(action, &outcome)) {
+                    view = None;
                 }
+                self.nodes[index].knows(view);
                 self.after(index, action, outcome);
             }
-            Err(error) => self.failed(index, action, &error),
+            Err(error) => {
+                self.nodes[index].knows(None);
+                self.failed(index, action, &error);
+            }
         }
     }
 
@@ -342,6 +434,7 @@ impl World {
         }
         if error.to_string().contains("modified since most recent") {
             self.nodes[1 - index].modified = true;
+            self.nodes[1 - index].knows(None);
         }
     }
 }

@@ -35,8 +35,7 @@ impl World {
     pub fn crash(&mut self, index: usize) {
         self.trace.push(format!("{index} crashes"));
         self.nodes[index].pool.crash();
-        *self.nodes[index].doors.lock().expect("doors") = Doors::Unknown;
-        self.nodes[index].waiters.all();
+        self.nodes[index].forget();
     }
 
     /// The machine starts again, if it was off.
@@ -73,9 +72,18 @@ impl World {
             if may_promote(&self.situation(index, &pool, peer.as_ref())).is_ok() {
                 self.trace.push(format!("engine promotes {index}"));
                 self.nodes[index].goal = Role::Writer;
+                self.nodes[index].knows(None);
                 self.writer = Some(index);
                 return;
             }
+        }
+    }
+
+    /// So much time passes that every node looks at its pool again.
+    pub fn age(&mut self, by: Duration) {
+        for node in &self.nodes {
+            node.pool.age(by);
+            node.knows(None);
         }
     }
 

@@ -1,5 +1,6 @@
 //! ZFS by its commands. Each runs with a time limit and in a fixed locale; what it says on standard error is in the error.
 
+mod head;
 mod stream;
 
 #[cfg(test)]
@@ -11,12 +12,15 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use self::head::Headed;
 use self::stream::{Checked, finish};
 use super::{
-    Change, Dataset, Mark, NewProperties, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse, property,
+    Change, Dataset, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse,
+    property,
 };
 
 /// Runs `zfs` and `zpool`.
@@ -31,6 +35,15 @@ pub struct Commands {
     /// Limit of one receive, whatever it carries.
     pub stream_limit: Duration,
 }
+
+/// A snapshot and what it is, in one command and one transaction (zfs-program(8)); `zfs snapshot` and `zfs get` are two,
+/// and starting a command is most of what a small snapshot costs.
+const SNAPSHOT: &str = "\
+local name = (...)['argv'][1]
+local failed = zfs.sync.snapshot(name)
+if failed ~= 0 then error('cannot snapshot ' .. name .. ': errno ' .. failed) end
+return {guid = zfs.get_prop(name, 'guid'), written = zfs.get_prop(name, 'written')}
+";
 
 /// The last bytes of an error output that are kept.
 const STDERR_KEPT: u64 = 8 * 1024;
@@ -68,11 +81,36 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String, Zfs
         Ok(Err(source)) => return Err(ZfsError::NotRun { command: shown, source }),
         Ok(Ok(done)) => done,
     };
+    well(&shown, &done)
+}
+
+/// Like [`output`], with something on standard input.
+async fn fed(mut command: Command, input: &str, limit: Duration) -> Result<String, ZfsError> {
+    let (mut child, shown) = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+    let not_run = |source| ZfsError::NotRun {
+        command: shown.clone(),
+        source,
+    };
+    let work = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that ends without reading says why on standard error.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait_with_output().await.map_err(not_run)
+    };
+    match timeout(limit, work).await {
+        Ok(done) => well(&shown, &done?),
+        Err(_) => Err(ZfsError::TooLong { command: shown, limit }),
+    }
+}
+
+/// The standard output of a command that ended well.
+fn well(shown: &str, done: &std::process::Output) -> Result<String, ZfsError> {
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
     Err(ZfsError::Failed {
-        command: shown,
+        command: shown.to_owned(),
         status: done.status.to_string(),
         stderr: String::from_utf8_lossy(&done.stderr).trim().to_owned(),
     })
@@ -83,13 +121,24 @@ impl Commands {
         output(build(&self.zfs, args), self.limit).await
     }
 
-    /// A command after which it is fine if what it should make (or remove) is there (or gone) already.
-    async fn zfs_unless(&self, args: &[&str], already: &str) -> Result<(), ZfsError> {
+    /// A command after which it is fine if what it should make (or remove) is there (or gone) already. One that is given
+    /// several names goes on after one of them, and complains of each in a line of its own.
+    async fn zfs_unless<S: AsRef<OsStr>>(&self, args: &[S], already: &str) -> Result<(), ZfsError> {
         match self.zfs(args).await {
-            Err(ZfsError::Failed { stderr, .. }) if stderr.contains(already) => Ok(()),
+            Err(ZfsError::Failed { stderr, .. }) if all_say(&stderr, already) => Ok(()),
             other => other.map(drop),
         }
     }
+}
+
+fn all_say(complaints: &str, already: &str) -> bool {
+    !complaints.is_empty() && complaints.lines().all(|line| line.contains(already))
+}
+
+/// A verb with its tag, if it has one, and the full names of snapshots.
+fn on_snapshots(verb: &[&str], dataset: &str, snapshots: &[&str]) -> Vec<String> {
+    let names = snapshots.iter().map(|snapshot| format!("{dataset}@{snapshot}"));
+    verb.iter().map(|word| (*word).to_owned()).chain(names).collect()
 }
 
 fn unreadable(command: &str) -> impl Fn(String) -> ZfsError {
@@ -193,31 +242,24 @@ impl Zfs for Commands {
 
     async fn snapshot(&self, dataset: &str, name: &str) -> Result<Snapshot, ZfsError> {
         let full = format!("{dataset}@{name}");
-        self.zfs(&["snapshot", &full]).await?;
-        let got = self
-            .zfs(&["get", "-H", "-p", "-o", "value", "guid,written", &full])
-            .await?;
-        let numbers: Vec<u64> = got.lines().filter_map(|line| line.parse().ok()).collect();
-        let [guid, written] = numbers[..] else {
-            return Err(unreadable("zfs get guid,written")(got));
-        };
-        Ok(Snapshot {
-            name: name.to_owned(),
-            guid: super::Guid(guid),
-            written,
-            held: false,
-            cloned: false,
-        })
+        let pool = dataset.split('/').next().unwrap_or(dataset);
+        let got = fed(
+            build(&self.zfs, &["program", "-j", pool, "-", &full]),
+            SNAPSHOT,
+            self.limit,
+        )
+        .await?;
+        parse::taken(&got, name).ok_or_else(|| unreadable("zfs program")(got))
     }
 
-    async fn hold(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
-        let full = format!("{dataset}@{snapshot}");
-        self.zfs_unless(&["hold", TAG, &full], "tag already exists").await
+    async fn hold(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
+        self.zfs_unless(&on_snapshots(&["hold", TAG], dataset, snapshots), "tag already exists")
+            .await
     }
 
-    async fn release(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
-        let full = format!("{dataset}@{snapshot}");
-        self.zfs_unless(&["release", TAG, &full], "no such tag").await
+    async fn release(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
+        self.zfs_unless(&on_snapshots(&["release", TAG], dataset, snapshots), "no such tag")
+            .await
     }
 
     async fn bookmark(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
@@ -226,11 +268,15 @@ impl Zfs for Commands {
     }
 
     async fn destroy_bookmark(&self, dataset: &str, bookmark: &str) -> Result<(), ZfsError> {
-        self.zfs(&["destroy", &format!("{dataset}#{bookmark}")]).await.map(drop)
+        self.zfs_unless(&["destroy", &format!("{dataset}#{bookmark}")], "does not exist")
+            .await
     }
 
-    async fn destroy_snapshot(&self, dataset: &str, snapshot: &str) -> Result<(), ZfsError> {
-        self.zfs(&["destroy", &format!("{dataset}@{snapshot}")]).await.map(drop)
+    async fn destroy_snapshots(&self, dataset: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
+        // A list with commas is one transaction.
+        let names = format!("{dataset}@{}", snapshots.join(","));
+        self.zfs_unless(&["destroy", &names], "could not find any snapshots")
+            .await
     }
 
     async fn destroy(&self, dataset: &str) -> Result<(), ZfsError> {
@@ -300,12 +346,14 @@ impl Zfs for Commands {
                 snapshot,
             } => {
                 let to = format!("{dataset}@{snapshot}");
-                match from {
-                    Since::Nothing => build(&self.zfs, &["send", "-L", "-e", "-c", &to]),
-                    Since::Snapshot(base) => build(
-                        &self.zfs,
-                        &["send", "-L", "-e", "-c", "-i", &format!("{dataset}@{base}"), &to],
-                    ),
+                let base = match from {
+                    Since::Nothing => None,
+                    Since::Snapshot(base) => Some(format!("{dataset}@{base}")),
+                    Since::Bookmark(base) => Some(format!("{dataset}#{base}")),
+                };
+                match base {
+                    None => build(&self.zfs, &["send", "-L", "-e", "-c", &to]),
+                    Some(base) => build(&self.zfs, &["send", "-L", "-e", "-c", "-i", &base, &to]),
                 }
             }
         };
@@ -324,8 +372,8 @@ impl Zfs for Commands {
         dataset: &str,
         origin: Option<&str>,
         properties: &NewProperties,
-        mut stream: Stream,
-    ) -> Result<(), ZfsError> {
+        stream: Stream,
+    ) -> Result<Option<Received>, ZfsError> {
         let mut args: Vec<String> = ["receive", "-u", "-s"].map(str::to_owned).to_vec();
         if let Some(origin) = origin {
             args.extend(["-o".to_owned(), format!("origin={origin}")]);
@@ -336,6 +384,7 @@ impl Zfs for Commands {
         args.push(dataset.to_owned());
         let mut command = build(&self.zfs, &args);
         let (mut child, shown) = start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
+        let mut stream = Headed::new(stream);
         let work = async {
             let mut stdin = child.stdin.take();
             let copied = match &mut stdin {
@@ -349,7 +398,7 @@ impl Zfs for Commands {
             ended.and(copied.map_err(ZfsError::Stream))
         };
         match timeout(self.stream_limit, work).await {
-            Ok(done) => done,
+            Ok(done) => done.map(|()| stream.head()),
             Err(_) => Err(ZfsError::TooLong {
                 command: shown,
                 limit: self.stream_limit,

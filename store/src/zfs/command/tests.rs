@@ -131,8 +131,8 @@ async fn marks_are_set_by_one_command_because_that_is_one_transaction() {
 #[tokio::test]
 async fn what_is_there_already_is_no_error_where_an_action_may_be_repeated() {
     let (_script, commands) = Script::new("echo \"cannot hold: tag already exists on this dataset\" >&2; exit 1");
-    commands.hold("tank/mail", "cs-1-1").await.expect("it is held");
-    assert!(commands.release("tank/mail", "cs-1-1").await.is_err());
+    commands.hold("tank/mail", &["cs-1-1"]).await.expect("it is held");
+    assert!(commands.release("tank/mail", &["cs-1-1"]).await.is_err());
 }
 
 #[tokio::test]
@@ -170,4 +170,69 @@ async fn a_change_is_sent_from_the_common_snapshot_by_the_configured_program() {
     stream.read_to_string(&mut sent).await.expect("whole");
     let called = "send -L -e -c -i tank/mail@cs-1-1 tank/mail@cs-1-2\n";
     assert_eq!((sent.as_str(), script.read("called").as_str()), ("change", called));
+}
+
+#[tokio::test]
+async fn a_snapshot_and_what_it_is_cost_one_command() {
+    let (script, commands) = Script::new("cat > fed; echo '{\"return\":{\"written\":512,\"guid\":-2}}'");
+    let taken = commands.snapshot("tank/mail", "cs-1-1").await.expect("taken");
+    assert_eq!((taken.guid.0, taken.written), (u64::MAX - 1, Some(512)));
+    assert_eq!(script.read("called"), "program -j tank - tank/mail@cs-1-1\n");
+    assert!(script.read("fed").contains("zfs.sync.snapshot(name)"));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_there_already_is_an_error_that_says_so() {
+    let (_script, commands) = Script::new("cat > fed; echo 'cannot snapshot tank/mail@cs-1-1: errno 17' >&2; exit 1");
+    let error = commands.snapshot("tank/mail", "cs-1-1").await.unwrap_err().to_string();
+    assert!(error.contains("errno 17"), "{error}");
+}
+
+#[tokio::test]
+async fn many_snapshots_are_held_released_and_destroyed_by_one_command_each() {
+    let (script, commands) = Script::new("");
+    let both = ["a", "b"];
+    commands.hold("tank/mail", &both).await.expect("held");
+    commands.release("tank/mail", &both).await.expect("released");
+    commands.destroy_snapshots("tank/mail", &both).await.expect("destroyed");
+    let called = "hold cluster-store tank/mail@a tank/mail@b\nrelease cluster-store tank/mail@a tank/mail@b\n\
+                  destroy tank/mail@a,b\n";
+    assert_eq!(script.read("called"), called);
+}
+
+#[tokio::test]
+async fn of_many_complaints_one_that_is_no_repetition_is_an_error() {
+    let (_script, commands) = Script::new(
+        "echo \"cannot hold snapshot 'a': tag already exists on this dataset\" >&2\n\
+         echo \"cannot hold snapshot 'b': dataset does not exist\" >&2; exit 1",
+    );
+    let error = commands.hold("tank/mail", &["a", "b"]).await.unwrap_err().to_string();
+    assert!(error.contains("does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_receive_says_what_has_come_by_the_head_of_the_stream() {
+    let (_script, commands) = Script::new("cat > fed");
+    let record = super::head::tests::record("tank/mail@cs-1-7", 77);
+    let stream: Stream = Box::new(std::io::Cursor::new(record));
+    let received = commands
+        .receive("tank/mail", None, &NewProperties::default(), stream)
+        .await
+        .expect("received")
+        .expect("a head");
+    assert_eq!((received.name.as_str(), received.guid.0), ("cs-1-7", 77));
+}
+
+#[tokio::test]
+async fn where_the_common_snapshot_is_gone_its_bookmark_is_the_base() {
+    let (script, commands) = Script::new("printf change");
+    let sending = Sending::Snapshot {
+        dataset: "tank/mail".to_owned(),
+        from: Since::Bookmark("cs-1-1".to_owned()),
+        snapshot: "cs-1-2".to_owned(),
+    };
+    let mut stream = commands.send(&sending).await.expect("begun");
+    stream.read_to_end(&mut Vec::new()).await.expect("whole");
+    let called = "send -L -e -c -i tank/mail#cs-1-1 tank/mail@cs-1-2\n";
+    assert_eq!(script.read("called"), called);
 }

@@ -5,7 +5,9 @@ use tokio::io::AsyncReadExt;
 
 use super::receive::{guid_in, made, receive};
 use super::{FakeDataset, FakePool, FakeSnapshot, Wire, apply, failed};
-use crate::zfs::{Change, Dataset, Guid, Mark, NewProperties, Sending, Since, Snapshot, Stream, Zfs, ZfsError};
+use crate::zfs::{
+    Change, Dataset, Guid, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, Zfs, ZfsError,
+};
 
 #[async_trait]
 impl Zfs for FakePool {
@@ -31,7 +33,7 @@ impl Zfs for FakePool {
                     .map(|s| Snapshot {
                         name: s.name.clone(),
                         guid: Guid(s.guid),
-                        written: s.written,
+                        written: Some(s.written),
                         held: s.held,
                         cloned: inner.is_cloned(&format!("{found}@{}", s.name)),
                     })
@@ -74,24 +76,28 @@ impl Zfs for FakePool {
             Ok(Snapshot {
                 name: snapshot.to_owned(),
                 guid: Guid(guid),
-                written,
+                written: Some(written),
                 held: false,
                 cloned: false,
             })
         })
     }
 
-    async fn hold(&self, name: &str, snapshot: &str) -> Result<(), ZfsError> {
-        self.on_snapshot(name, snapshot, |found| found.held = true)
+    async fn hold(&self, name: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
+        self.on_snapshots(name, snapshots, |found| found.held = true)
     }
 
-    async fn release(&self, name: &str, snapshot: &str) -> Result<(), ZfsError> {
-        self.on_snapshot(name, snapshot, |found| found.held = false)
+    async fn release(&self, name: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
+        self.on_snapshots(name, snapshots, |found| found.held = false)
     }
 
     async fn bookmark(&self, name: &str, snapshot: &str) -> Result<(), ZfsError> {
-        self.on(name, |dataset| {
-            dataset.bookmarks.insert(snapshot.to_owned());
+        self.run(|inner| {
+            let dataset = inner.get(name)?;
+            let found = dataset.snapshots.iter().find(|found| found.name == snapshot);
+            let guid = found.ok_or_else(|| failed(snapshot, "snapshot does not exist"))?.guid;
+            dataset.bookmarks.insert(snapshot.to_owned(), Guid(guid));
+            Ok(())
         })
     }
 
@@ -101,20 +107,17 @@ impl Zfs for FakePool {
         })
     }
 
-    async fn destroy_snapshot(&self, name: &str, snapshot: &str) -> Result<(), ZfsError> {
+    async fn destroy_snapshots(&self, name: &str, snapshots: &[&str]) -> Result<(), ZfsError> {
         self.run(|inner| {
-            if inner.is_cloned(&format!("{name}@{snapshot}")) {
+            if snapshots.iter().any(|one| inner.is_cloned(&format!("{name}@{one}"))) {
                 return Err(failed("zfs destroy", "snapshot has dependent clones"));
             }
             let dataset = inner.get(name)?;
-            if dataset
-                .snapshots
-                .iter()
-                .any(|found| found.name == snapshot && found.held)
-            {
+            let is_meant = |found: &FakeSnapshot| snapshots.contains(&found.name.as_str());
+            if dataset.snapshots.iter().any(|found| is_meant(found) && found.held) {
                 return Err(failed("zfs destroy", "dataset is busy"));
             }
-            dataset.snapshots.retain(|found| found.name != snapshot);
+            dataset.snapshots.retain(|found| !is_meant(found));
             Ok(())
         })
     }
@@ -280,6 +283,7 @@ impl Zfs for FakePool {
                     let from = match from {
                         Since::Nothing => None,
                         Since::Snapshot(base) => Some(inner.at(&format!("{dataset}@{base}")).ok_or_else(missing)?.guid),
+                        Since::Bookmark(base) => Some(inner.get(dataset)?.bookmarks.get(base).ok_or_else(missing)?.0),
                     };
                     (to, from, false)
                 }
@@ -303,7 +307,7 @@ impl Zfs for FakePool {
         origin: Option<&str>,
         properties: &NewProperties,
         mut stream: Stream,
-    ) -> Result<(), ZfsError> {
+    ) -> Result<Option<Received>, ZfsError> {
         let mut bytes = Vec::new();
         let whole = stream.read_to_end(&mut bytes).await;
         self.run(|inner| {
@@ -320,7 +324,12 @@ impl Zfs for FakePool {
                 let dataset = inner.get(name)?;
                 wire.from = dataset.snapshots.last().map(|snapshot| snapshot.guid);
             }
-            receive(inner, name, origin, properties, wire)
+            let received = Received {
+                name: wire.name.clone(),
+                guid: Guid(wire.guid),
+            };
+            receive(inner, name, origin, properties, wire)?;
+            Ok(Some(received))
         })
     }
 

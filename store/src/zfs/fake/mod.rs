@@ -4,13 +4,13 @@
 mod commands;
 mod receive;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mark, Marks, ZfsError};
+use super::{Guid, Mark, Marks, ZfsError};
 
 /// Contents by path.
 pub type Files = BTreeMap<String, String>;
@@ -37,7 +37,7 @@ struct FakeDataset {
     /// Writes with fsync since the last transaction group.
     log: Vec<(String, Option<String>)>,
     snapshots: Vec<FakeSnapshot>,
-    bookmarks: BTreeSet<String>,
+    bookmarks: BTreeMap<String, Guid>,
     /// Snapshot of which a receive was cut off.
     partial: Option<u64>,
     age: Duration,
@@ -288,18 +288,29 @@ impl FakePool {
         self.run(|inner| inner.get(name).map(command))
     }
 
-    fn on_snapshot<T>(
+    /// Each is a transaction of its own, as with the real command.
+    fn on_snapshots(
         &self,
         name: &str,
-        snapshot: &str,
-        command: impl FnOnce(&mut FakeSnapshot) -> T,
-    ) -> Result<T, ZfsError> {
-        self.run(|inner| {
-            let dataset = inner.get(name)?;
-            let found = dataset.snapshots.iter_mut().find(|found| found.name == snapshot);
-            found
-                .map(command)
-                .ok_or_else(|| failed(snapshot, "snapshot does not exist"))
-        })
+        snapshots: &[&str],
+        command: impl Fn(&mut FakeSnapshot),
+    ) -> Result<(), ZfsError> {
+        for snapshot in snapshots {
+            self.run(|inner| {
+                let dataset = inner.get(name)?;
+                let found = dataset.snapshots.iter_mut().find(|found| found.name == *snapshot);
+                found
+                    .map(&command)
+                    .ok_or_else(|| failed(snapshot, "snapshot does not exist"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Somebody removes a snapshot behind the agent's back, hold or not.
+    pub fn lose_snapshot(&self, name: &str, guid: Guid) {
+        if let Ok(dataset) = self.lock().get(name) {
+            dataset.snapshots.retain(|snapshot| snapshot.guid != guid.0);
+        }
     }
 }

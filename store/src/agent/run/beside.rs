@@ -1,0 +1,131 @@
+//! What runs beside the loop, because mail would wait for it otherwise: tidying snapshots, looking for changes that nobody
+//! waits for, and merges. Each tells the loop when it has ended.
+
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::{Agent, Owned};
+use crate::act::Outcome;
+use crate::core::{Action, Tidy};
+use crate::zfs::Guid;
+
+/// What ended.
+pub(super) enum Ended {
+    Tidied(Tidy, Result<(), String>),
+    /// Bytes written since this snapshot.
+    Written(Option<Guid>, Result<u64, String>),
+    Merged(Result<(), String>),
+}
+
+impl Agent {
+    fn owned(&self) -> Owned {
+        Owned::of(&self.parts)
+    }
+
+    /// Only what stands still while snapshots are tidied waits for the end of it: what they are counted by stays.
+    pub(super) fn begin_tidy(&mut self, tidy: Tidy) {
+        let Some(pool) = self.pool.clone() else { return };
+        self.tidying = true;
+        let (owned, ends) = (self.owned(), self.ends.clone());
+        tokio::spawn(async move {
+            let done = owned.hands().perform(&Action::Tidy(tidy.clone()), &pool).await;
+            let done = done.map(drop).map_err(|error| error.to_string());
+            let _ = ends.send(Ended::Tidied(tidy, done)).await;
+        });
+    }
+
+    /// Looks whether anything was written since the newest snapshot.
+    pub(super) fn begin_poll(&mut self) {
+        self.polling = true;
+        let newest = self.newest();
+        let (zfs, dataset, ends) = (
+            self.parts.zfs.clone(),
+            self.parts.layout.dataset.clone(),
+            self.ends.clone(),
+        );
+        tokio::spawn(async move {
+            // `written` counts only what a transaction group has brought to the pool.
+            let written = match zfs.sync(&dataset).await {
+                Ok(()) => zfs.written(&dataset).await,
+                Err(error) => Err(error),
+            };
+            let written = written.map_err(|error| error.to_string());
+            let _ = ends.send(Ended::Written(newest, written)).await;
+        });
+    }
+
+    pub(super) fn begin_merge(&mut self, tail: String) {
+        let Some(pool) = self.pool.clone() else { return };
+        info!("merging {tail}");
+        self.merging = true;
+        let (owned, ends) = (self.owned(), self.ends.clone());
+        tokio::spawn(async move {
+            let done = owned.hands().perform(&Action::Merge { tail }, &pool).await;
+            let done = done.map(drop).map_err(|error| error.to_string());
+            let _ = ends.send(Ended::Merged(done)).await;
+        });
+    }
+
+    /// Takes over what has ended so far.
+    pub(super) fn take_ended(&mut self) {
+        while let Ok(ended) = self.ended.try_recv() {
+            self.ended(ended);
+        }
+    }
+
+    /// Waits until nobody tidies.
+    pub(super) async fn until_tidied(&mut self) {
+        while self.tidying
+            && let Some(ended) = self.ended.recv().await
+        {
+            self.ended(ended);
+        }
+    }
+
+    pub(super) fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Tidied(tidy, done) => self.end_tidy(tidy, done),
+            Ended::Written(since, written) => self.end_poll(since, written),
+            Ended::Merged(done) => self.end_merge(done),
+        }
+    }
+
+    fn end_tidy(&mut self, tidy: Tidy, done: Result<(), String>) {
+        self.tidying = false;
+        self.next_tidy = Instant::now() + self.parts.timing.tidy;
+        match done {
+            Ok(()) => {
+                if let Some(pool) = &mut self.pool {
+                    pool.after(&Action::Tidy(tidy), &Outcome::Tidied);
+                }
+            }
+            Err(why) => self.fail(&why),
+        }
+    }
+
+    fn end_poll(&mut self, since: Option<Guid>, written: Result<u64, String>) {
+        self.polling = false;
+        match written {
+            // A snapshot that was taken meanwhile may hold all of it: the next poll tells.
+            Ok(written) => self.changed |= written > 0 && since == self.newest(),
+            Err(why) => self.fail(&why),
+        }
+    }
+
+    fn end_merge(&mut self, merged: Result<(), String>) {
+        self.pool = None;
+        match merged {
+            Ok(()) => {
+                self.merging = false;
+                info!("the tail is merged");
+            }
+            Err(why) => {
+                error!("the tail is not merged, and is kept: {why}");
+                self.parts.metrics.failures.inc();
+                self.trouble = Some(why);
+                // It counts as being merged until the next try, so that nothing else waits for it.
+                self.merge_again = Some(Instant::now() + self.parts.timing.role);
+            }
+        }
+    }
+}
