@@ -9,16 +9,22 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use generator::render::render;
+use generator::render::{Agent, render};
 use generator::secrets::Secrets;
 use generator::spec::Cluster;
 
 /// The script of the pair's first mail node.
-static SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    let cluster: Cluster = toml::from_str(include_str!("../../examples/pair.toml")).unwrap();
-    let bundle = render(&cluster, &Secrets::from_seed(&cluster, 1).unwrap(), None).unwrap();
+static PAIR: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/pair.toml")));
+
+/// The script of a mail node with the mail store.
+static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/store.toml")));
+
+fn script_of(description: &str) -> String {
+    let cluster: Cluster = toml::from_str(description).unwrap();
+    let secrets = Secrets::from_seed(&cluster, 1).unwrap();
+    let bundle = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
     bundle.nodes["mail1"].install.clone()
-});
+}
 
 /// Path to contents and mode.
 pub type Files = BTreeMap<String, (String, u32)>;
@@ -32,6 +38,7 @@ pub fn files<const N: usize>(files: [(&str, &str, u32); N]) -> Files {
 /// One machine, gone with the value.
 pub struct Machine {
     dir: tempfile::TempDir,
+    script: &'static str,
 }
 
 const SYSTEMCTL: &str = r#"#!/bin/sh
@@ -58,7 +65,24 @@ esac
 "#;
 
 /// Stubs by name; `$state` is the folder of what they note and are told.
-const STUBS: [(&str, &str); 18] = [
+const STUBS: [(&str, &str); 24] = [
+    (
+        "zpool",
+        r#"#!/bin/sh
+case $1$# in
+    list*) [ -e "$state/pool" ] ;;
+    import3) cat "$state/importable" 2> /dev/null ;;
+    import* | create*) echo "zpool $*" >> "$state/log"; touch "$state/pool" ;;
+esac
+"#,
+    ),
+    (
+        "zfs",
+        "#!/bin/sh\n[ $1 = list ] && exec test -e \"$state/config\"\necho \"zfs $*\" >> \"$state/log\"\ntouch \"$state/config\"\n",
+    ),
+    ("wipefs", "#!/bin/sh\nfor disk; do :; done\ncat \"$disk\"\n"),
+    ("mountpoint", "#!/bin/sh\ntest -e \"$state/mounted\"\n"),
+    ("zgenhostid", "#!/bin/sh\necho zgenhostid >> \"$state/log\"\n"),
     ("systemctl", SYSTEMCTL),
     (
         "id",
@@ -74,6 +98,7 @@ const STUBS: [(&str, &str); 18] = [
     ),
     ("postconf", "#!/bin/sh\necho /var/spool/postfix\n"),
     ("chattr", "#!/bin/sh\n"),
+    ("chown", "#!/bin/sh\n"),
     ("getent", "#!/bin/sh\n"),
     ("mariadbd", "#!/bin/sh\n"),
     ("doveconf", "#!/bin/sh\n"),
@@ -95,10 +120,20 @@ const WANTS: &str = "root/etc/systemd/system/multi-user.target.wants";
 const BEFORE: &str = "ssh\nsystemd-sysctl\npostfix\n";
 
 impl Machine {
-    /// A machine with these files.
+    /// A machine with these files, for the pair.
     pub fn new(live: &Files) -> Machine {
+        Machine::of(&PAIR, live)
+    }
+
+    /// A machine with these files, for the cluster with a mail store.
+    pub fn with_store(live: &Files) -> Machine {
+        Machine::of(&STORE, live)
+    }
+
+    fn of(script: &'static str, live: &Files) -> Machine {
         let machine = Machine {
             dir: tempfile::tempdir().unwrap(),
+            script,
         };
         for folder in ["root/run", "root/var/vmail", "root/etc", WANTS, "stubs", "state"] {
             fs::create_dir_all(machine.path(folder)).unwrap();
@@ -184,7 +219,7 @@ impl Machine {
             ("\nroot=''\n", format!("\nroot='{}'\n", root.display())),
             (" PATH=/usr/sbin:", format!(" PATH={}:/usr/sbin:", stubs.display())),
         ];
-        swaps.iter().fold(SCRIPT.clone(), |script, (old, new)| {
+        swaps.iter().fold(self.script.to_owned(), |script, (old, new)| {
             assert_eq!(script.matches(old).count(), 1, "{old}");
             script.replace(old, new)
         })

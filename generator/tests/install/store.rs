@@ -1,0 +1,113 @@
+//! What `install` does about the pool of the mail store. A disk is a file here: what it holds is what is found on it.
+
+use crate::machine::{Files, Machine, files, text};
+
+const DISK: &str = "/dev/disk/by-id/virtio-pool0";
+
+const CREATE: &str = "zpool create -o ashift=12 -O compression=lz4 -O atime=off -O xattr=sa -O acltype=posixacl -O mountpoint=none mail /dev/disk/by-id/virtio-pool0";
+
+fn bundle() -> Files {
+    files([("/etc/cluster-store/store.toml", "name = \"mail1\"\n", 0o644)])
+}
+
+/// A machine with a disk on which that is found.
+fn machine(found: &str) -> Machine {
+    let machine = Machine::with_store(&files([(DISK, found, 0o600)]));
+    machine.copy(&bundle());
+    machine
+}
+
+fn of_zfs(machine: &Machine) -> Vec<String> {
+    let calls = machine.calls();
+    calls.into_iter().filter(|call| call.starts_with('z')).collect()
+}
+
+#[test]
+fn a_blank_disk_becomes_the_pool_and_stays_it() {
+    let machine = machine("");
+    let said = machine.good(&[]);
+    assert!(
+        said.contains("making the pool mail of /dev/disk/by-id/virtio-pool0\n"),
+        "{said}"
+    );
+    assert_eq!(of_zfs(&machine), ["zgenhostid", CREATE, "zfs create mail/config"]);
+    machine.good(&[]);
+    assert_eq!(of_zfs(&machine), ["zgenhostid"]);
+}
+
+#[test]
+fn a_dry_run_shows_what_becomes_of_the_disk() {
+    let machine = machine("");
+    let said = machine.good(&["--dry-run"]);
+    assert!(
+        said.contains("would create the pool mail of /dev/disk/by-id/virtio-pool0\n"),
+        "{said}"
+    );
+    assert_eq!(of_zfs(&machine), [""; 0]);
+}
+
+#[test]
+fn a_pool_that_is_there_is_imported() {
+    let machine = machine("zfs_member\n");
+    machine.tell("importable", "   pool: mail\n     id: 1\n  state: ONLINE\n");
+    machine.good(&[]);
+    let import = "zpool import -d /dev/disk/by-id -N mail";
+    assert_eq!(of_zfs(&machine), ["zgenhostid", import, "zfs create mail/config"]);
+}
+
+fn refused(machine: &Machine, why: &str) {
+    let before = machine.state();
+    for task in [&[][..], &["--dry-run"]] {
+        let output = machine.run(task);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{err}");
+        assert!(err.contains(why), "{err}");
+    }
+    assert_eq!(of_zfs(machine), [""; 0]);
+    assert_eq!(machine.state(), before);
+}
+
+#[test]
+fn a_disk_that_holds_something_is_refused() {
+    refused(
+        &machine("ext4\n"),
+        "the disk /dev/disk/by-id/virtio-pool0 is not blank: ext4\n",
+    );
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_named() {
+    let machine = Machine::with_store(&Files::new());
+    machine.copy(&bundle());
+    refused(&machine, "the disk /dev/disk/by-id/virtio-pool0 is not there\n");
+}
+
+#[test]
+fn two_pools_of_the_name_are_for_a_person_to_tell_apart() {
+    let machine = machine("zfs_member\n");
+    machine.tell("importable", "   pool: mail\n     id: 1\n   pool: mail\n     id: 2\n");
+    refused(&machine, "several pools are called mail\n");
+}
+
+#[test]
+fn mail_that_the_store_would_hide_is_refused_and_a_mounted_store_is_not() {
+    let machine = machine("");
+    let mail = machine.live("/var/vmail/example.org");
+    std::fs::create_dir(&mail).unwrap();
+    refused(
+        &machine,
+        "there is mail in /var/vmail, which the mail store would hide\n",
+    );
+    machine.tell("mounted", "");
+    machine.good(&[]);
+}
+
+#[test]
+fn an_undo_leaves_the_pool() {
+    let machine = machine("");
+    machine.good(&[]);
+    machine.calls();
+    machine.good(&["--undo"]);
+    assert_eq!(of_zfs(&machine), [""; 0]);
+    assert!(machine.path("state/pool").exists());
+}
