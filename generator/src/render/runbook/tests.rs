@@ -6,6 +6,7 @@ use crate::render::{Agent, render};
 
 const PAIR: &str = include_str!("../../../examples/pair.toml");
 const NO_GATEWAY: &str = include_str!("../../../examples/no-gateway.toml");
+const STORE: &str = include_str!("../../../examples/store.toml");
 
 fn rendered(text: &str) -> (Cluster, Bundle) {
     let cluster: Cluster = toml::from_str(text).unwrap();
@@ -14,14 +15,14 @@ fn rendered(text: &str) -> (Cluster, Bundle) {
     (cluster, bundle)
 }
 
-/// Both examples, and the pair with a second gateway and another balancer.
+/// The examples, and the pair with a second gateway and another balancer.
 fn clusters() -> Vec<(Cluster, Bundle)> {
     let second = |name: &str, role: &str, address: &str| {
         format!("[[node]]\nname = \"{name}\"\nrole = \"{role}\"\naddress = \"{address}\"\n\n")
     };
     let more = second("mx2", "gateway", "192.168.1.21") + &second("lb2", "load-balancer", "192.168.1.31");
     let twice = PAIR.replace("[webmail]\n", &(more + "[webmail]\n"));
-    [PAIR, NO_GATEWAY, &twice].map(rendered).into()
+    [PAIR, NO_GATEWAY, &twice, STORE].map(rendered).into()
 }
 
 /// What is run where: the machines that stand after `sh` of a fence, and its lines.
@@ -65,7 +66,13 @@ fn simple(line: &str) -> Vec<String> {
 }
 
 /// What Debian's own packages bring, those of the roles included; the rest has to be ours.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 33] = [
+    "cluster-store",
+    "cp",
+    "doveadm",
+    "mail-doors",
+    "zfs",
+    "zpool",
     "apt-get",
     "awk",
     "chown",
