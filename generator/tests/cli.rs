@@ -202,6 +202,36 @@ fn with_errors_nothing_is_written() {
 }
 
 #[test]
+fn an_agent_that_runs_nowhere_else_is_refused_with_the_command_that_builds_it() {
+    let (dir, path) = folder();
+    let agent = dir.path().join("agent");
+    std::fs::write(&agent, "#!/bin/sh\n").unwrap();
+    let agent = agent.to_str().unwrap();
+    let arguments = [
+        "render",
+        "examples/store.toml",
+        "--out",
+        &path,
+        "--seed",
+        "1",
+        "--store-agent",
+        agent,
+    ];
+    let output = generator(&arguments);
+    assert_eq!(status(&output), 3);
+    let said = err(&output).replace(agent, "AGENT");
+    insta::assert_snapshot!(said);
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn the_example_with_a_mail_store_says_why_it_accepts_what_the_check_finds() {
+    let output = generator(&["check", "examples/store.toml"]);
+    assert_eq!(status(&output), 0);
+    assert_eq!(out(&output), "examples/store.toml: nothing to object to, 6 silenced\n");
+}
+
+#[test]
 fn a_foreign_folder_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();

@@ -60,6 +60,11 @@ options = { smtpd_client_message_rate_limit = "100" }
 name = "www"
 type = "TXT"
 data = "x"
+[store]
+disks = ["/dev/disk/by-id/a"]
+layout = "single"
+peer_missing = "defer"
+metrics_from = ["192.168.1.5/32"]
 "#;
 
 /// Pieces that mean something in one of the languages that are written, and some that mean nothing.
@@ -110,11 +115,14 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
                 host: format!("{value}.example.org"),
             })
         }
-        _ => cluster.database.replicate[0] = text,
+        20 => cluster.database.replicate[0] = text,
+        21 => cluster.store.as_mut().unwrap().pool = text,
+        22 => cluster.store.as_mut().unwrap().disks = vec![text],
+        _ => cluster.nodes[1].disks = vec![text],
     }
 }
 
-const PLACES: usize = 21;
+const PLACES: usize = 24;
 
 fn everything() -> Loaded {
     Cluster::parse("everything.toml", EVERYTHING).unwrap()
