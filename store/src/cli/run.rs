@@ -111,6 +111,7 @@ async fn daemon(config: Config) -> Result<(), String> {
                 policy: commit.peer_missing,
             }),
             metrics: metrics.clone(),
+            idle: proxy::Idle::default(),
         };
         tasks.spawn(proxy::serve(bind("commit", commit.listen).await?, Arc::new(proxy)));
     }

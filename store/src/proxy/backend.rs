@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -35,6 +35,7 @@ impl Reply {
 pub struct Backend {
     stream: BufReader<UnixStream>,
     limit: Duration,
+    made: Instant,
 }
 
 impl Backend {
@@ -47,6 +48,7 @@ impl Backend {
         let mut backend = Backend {
             stream: BufReader::new(stream),
             limit,
+            made: Instant::now(),
         };
         let greeting = backend.reply().await?;
         let hello = backend.ask("LHLO cluster-store").await?;
@@ -54,6 +56,11 @@ impl Backend {
             return Err(io::Error::other(format!("not greeted: {greeting:?} {hello:?}")));
         }
         Ok(backend)
+    }
+
+    /// When it was connected.
+    pub fn made(&self) -> Instant {
+        self.made
     }
 
     /// Sends a command line and reads its reply.

@@ -4,6 +4,7 @@
 
 mod backend;
 mod data;
+mod idle;
 mod session;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+pub use self::idle::Idle;
 use crate::agent::{Command, Committed, Status};
 use crate::config::{CommitConfig, Policy};
 use crate::core::{Doors, Standing};
@@ -74,6 +76,8 @@ pub struct Proxy {
     pub committer: Arc<dyn Committer>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Connections to Dovecot that nobody uses now.
+    pub idle: Idle,
 }
 
 /// Serves until it is dropped.

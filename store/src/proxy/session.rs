@@ -169,11 +169,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         if size > self.proxy.config.limits.message {
             return self.say("552 5.3.4 Message too long").await;
         }
-        let kept = self.backend.is_some();
-        self.connect().await;
-        let mut reply = self.ask(&line).await;
-        if reply.is_none() && kept {
-            // A connection that was idle may have been closed; nothing has been said on it that counts.
+        let mut reply = None;
+        // A connection that was idle may have been closed; nothing has been said on it that counts.
+        while reply.is_none() && self.reuse() {
+            reply = self.ask(&line).await;
+        }
+        if reply.is_none() {
             self.connect().await;
             reply = self.ask(&line).await;
         }
@@ -181,10 +182,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         self.answer(reply).await
     }
 
+    /// True if there is a connection that has been used before.
+    fn reuse(&mut self) -> bool {
+        self.backend = self.backend.take().or_else(|| self.proxy.idle.take());
+        self.backend.is_some()
+    }
+
     async fn connect(&mut self) {
-        if self.backend.is_some() {
-            return;
-        }
         let config = &self.proxy.config;
         match Backend::connect(&config.backend, config.limits.backend.0).await {
             Ok(backend) => self.backend = Some(backend),
@@ -236,7 +240,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         let recipients = std::mem::take(&mut self.recipients);
         self.in_mail = false;
         let replies = match self.text().await? {
-            Taken::Whole => self.delivered(recipients).await,
+            Taken::Whole => {
+                let replies = self.delivered(recipients).await;
+                // Whoever comes next needs it more than one who waits.
+                self.backend
+                    .take()
+                    .into_iter()
+                    .for_each(|backend| self.proxy.idle.give(backend));
+                replies
+            }
             Taken::TooLong => vec![Reply(vec!["552 5.3.4 Message too long".to_owned()]); recipients],
             Taken::NoBackend => vec![Reply(vec![NO_BACKEND.to_owned()]); recipients],
         };

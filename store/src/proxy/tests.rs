@@ -106,6 +106,8 @@ struct Stage {
     go: watch::Sender<bool>,
     confirms: Arc<Confirms>,
     metrics: Arc<Metrics>,
+    /// Of the backend, so far.
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -120,9 +122,11 @@ impl Stage {
         let socket = UnixListener::bind(&backend).expect("a socket");
         let got = Got::default();
         let mut tasks = JoinSet::new();
-        let kept = got.clone();
+        let (kept, connections) = (got.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = connections.clone();
         tasks.spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(dovecot(stream, manner, kept.clone()));
             }
         });
@@ -154,6 +158,7 @@ impl Stage {
             name: "mail1".to_owned(),
             committer: confirms.clone(),
             metrics: metrics.clone(),
+            idle: Idle::default(),
         };
         tasks.spawn(serve(listener, Arc::new(proxy)));
         Stage {
@@ -163,6 +168,7 @@ impl Stage {
             go,
             confirms,
             metrics,
+            connections,
             _tasks: tasks,
         }
     }
@@ -341,6 +347,20 @@ async fn a_client_that_leaves_after_the_dot_has_delivered() {
     drop(client);
     stage.go.send_replace(true);
     assert_eq!(stage.got(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_confirmation_leaves_its_connection_to_the_next() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, false).await;
+    let mut clients = Vec::new();
+    for number in 1..=5 {
+        let mut client = stage.client().await;
+        client.begin(&["anna"]).await;
+        client.send("hello\r\n.\r\n").await;
+        stage.until_waiting(number).await;
+        clients.push(client);
+    }
+    assert_eq!((stage.got(), stage.connections.load(Ordering::SeqCst)), (5, 1));
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ async fn dovecot(stream: tokio::net::UnixStream, pool: Arc<FakePool>, number: us
     let (read, mut write) = stream.into_split();
     let mut lines = tokio::io::BufReader::new(read).lines();
     write.write_all(b"220 dovecot\r\n").await?;
-    let mut text = false;
+    let (mut text, mut message) = (false, 0);
     while let Some(line) = lines.next_line().await? {
         let reply = match (text, line.as_str()) {
             (true, ".") => {
                 text = false;
-                pool.write(MAIL, &format!("anna/new/{number}"), Some("mail"));
+                message += 1;
+                pool.write(MAIL, &format!("anna/new/{number}.{message}"), Some("mail"));
                 "250 2.0.0 Saved\r\n"
             }
             (true, _) => continue,
@@ -87,6 +88,7 @@ async fn a_hundred_messages_by_lmtp_are_on_both_nodes_when_they_are_acknowledged
             policy: Policy::Defer,
         }),
         metrics: Arc::new(Metrics::default()),
+        idle: crate::proxy::Idle::default(),
     };
     tasks.spawn(crate::proxy::serve(listener, Arc::new(proxy)));
     let before = duo.nodes[0].pool.snapshots_taken();
