@@ -11,7 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Makes the agent's program.
 const BUILD: &str =
-    "RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target x86_64-unknown-linux-gnu -p store";
+    "RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile agent --target x86_64-unknown-linux-gnu -p store";
 
 /// The option of every verb that renders.
 #[derive(Debug, Default, clap::Args)]
@@ -78,7 +78,7 @@ fn places(program: Option<&Path>) -> Vec<PathBuf> {
     let Some(folder) = program.and_then(Path::parent) else {
         return Vec::new();
     };
-    let built = |target: &Path| target.join(TARGET).join("release/cluster-store");
+    let built = |target: &Path| target.join(TARGET).join("agent/cluster-store");
     let beside = folder.join("cluster-store");
     std::iter::once(beside).chain(folder.parent().map(built)).collect()
 }
@@ -94,7 +94,7 @@ mod tests {
             places,
             [
                 Path::new("/src/target/debug/cluster-store"),
-                Path::new("/src/target/x86_64-unknown-linux-gnu/release/cluster-store"),
+                Path::new("/src/target/x86_64-unknown-linux-gnu/agent/cluster-store"),
             ]
         );
     }
