@@ -178,30 +178,63 @@ fn end_line(subject: &str, what: &str, result: &str, ok: bool, took: Duration) -
     format!("{mark} {subject}: {what}{result} ({:.1} s)", took.as_secs_f64())
 }
 
+/// A phase that takes longer says how far it is that often, in a log that nobody looks at while it grows.
+const NEWS: Duration = Duration::from_secs(30);
+
 /// Plain lines, each with the time since the start.
 struct Lines {
     began: Instant,
+    /// The phases under way: what each works on, and when a line of it was last written.
+    running: std::sync::Mutex<std::collections::HashMap<u64, (String, Instant)>>,
 }
 
 impl Lines {
     fn new() -> Self {
-        Lines { began: Instant::now() }
+        Lines {
+            began: Instant::now(),
+            running: std::sync::Mutex::default(),
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut std::collections::HashMap<u64, (String, Instant)>) -> T) -> T {
+        // A panic while the lock was held leaves phases that are merely stale.
+        act(&mut self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// What the phase works on, if its news are due.
+    fn due(&self, id: u64) -> Option<String> {
+        self.with(|running| {
+            let (subject, last) = running.get_mut(&id)?;
+            (last.elapsed() >= NEWS).then(|| {
+                *last = Instant::now();
+                subject.clone()
+            })
+        })
     }
 }
 
 impl Sink for Lines {
     fn event(&self, event: Event<'_>) {
         let line = match event {
-            Event::Begin { subject, what, .. } => format!("… {subject}: {what}"),
-            Event::Detail { .. } => return,
+            Event::Begin { id, subject, what } => {
+                self.with(|running| running.insert(id, (subject.to_owned(), Instant::now())));
+                format!("… {subject}: {what}")
+            }
+            Event::Detail { id, text } => match self.due(id) {
+                Some(subject) => format!("  {subject}: {text}"),
+                None => return,
+            },
             Event::End {
+                id,
                 subject,
                 what,
                 result,
                 ok,
                 took,
-                ..
-            } => end_line(subject, what, result, ok, took),
+            } => {
+                self.with(|running| running.remove(&id));
+                end_line(subject, what, result, ok, took)
+            }
             Event::Note { subject, text } => format!("• {subject}: {text}"),
         };
         eprintln!("[{:6.1} s] {line}", self.began.elapsed().as_secs_f64());
