@@ -238,6 +238,9 @@ pub struct CommitLimits {
     pub recipients: usize,
     /// Connections at a time.
     pub connections: usize,
+    /// Messages that are given to Dovecot at a time; the others wait for their turn. More of them only wait for each
+    /// other's locks.
+    pub deliveries: usize,
     /// A client that sends nothing for longer is hung up on (RFC 5321, 4.5.3.2).
     pub client: Span,
     /// Dovecot has to answer a command within this.
@@ -252,6 +255,7 @@ impl Default for CommitLimits {
             message: 100 * 1024 * 1024,
             recipients: 1000,
             connections: 500,
+            deliveries: 16,
             client: seconds(300),
             backend: seconds(120),
             confirm: seconds(20),
@@ -337,6 +341,9 @@ impl Config {
         }
         if self.replication.keep < 2 {
             return Err("replication.keep below 2 leaves moments without a common snapshot".to_owned());
+        }
+        if self.commit.as_ref().is_some_and(|commit| commit.limits.deliveries == 0) {
+            return Err("commit.limits.deliveries is 0: no mail could be taken".to_owned());
         }
         if self.name == self.peer.name {
             return Err(format!("name and peer.name are both {:?}", self.name));

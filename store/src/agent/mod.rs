@@ -18,6 +18,7 @@ pub use self::status::{Lags, Status};
 use crate::act::{Outside, Peer};
 use crate::config::Policy;
 use crate::core::{Layout, PeerView};
+use crate::link::Heard;
 use crate::link::server::Call;
 use crate::zfs::Zfs;
 
@@ -68,7 +69,7 @@ pub struct Parts {
     /// From the other node.
     pub calls: mpsc::Receiver<Call>,
     /// How the other node stands.
-    pub peer_state: watch::Sender<Option<PeerView>>,
+    pub peer_state: watch::Sender<Heard>,
     /// What the other node is told.
     pub view: watch::Sender<PeerView>,
     /// What people are told.

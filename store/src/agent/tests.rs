@@ -137,7 +137,7 @@ impl Duo {
             tails: Vec::new(),
         });
         let (status, status_out) = watch::channel(Status::unknown());
-        let (peer_state, _) = watch::channel(None);
+        let (peer_state, _) = watch::channel(crate::link::Heard::nothing());
         let server = Server {
             tls,
             peer: peer_name.to_owned(),

@@ -18,12 +18,15 @@ use crate::agent::{Agent, Parts, Status, Timing};
 use crate::config::{Config, Policy};
 use crate::core::{PeerView, Standing};
 use crate::link::client::{Client, Limits};
-use crate::link::{Tls, server::Server};
+use crate::link::{Heard, Tls, server::Server};
 use crate::metrics::Metrics;
 use crate::outside::Machine;
 use crate::proxy::{self, Proxy};
 use crate::zfs::command::Commands;
 use crate::{control, metrics};
+
+/// Where OpenZFS shows its counters on Linux.
+const KSTAT: &str = "/proc/spl/kstat/zfs";
 
 /// Runs the daemon.
 pub fn run(config: Config) -> ExitCode {
@@ -86,7 +89,7 @@ async fn daemon(config: Config) -> Result<(), String> {
     // Until the agent has looked, the peer may conclude nothing from this node.
     let (view, view_out) = watch::channel(unknown_view());
     let (status, status_out) = watch::channel(Status::unknown());
-    let (peer_state, _) = watch::channel(None);
+    let (peer_state, _) = watch::channel(Heard::nothing());
     let mut tasks = JoinSet::new();
     let server = Server {
         tls,
@@ -102,17 +105,17 @@ async fn daemon(config: Config) -> Result<(), String> {
     }
     let socket = control::bind(&config.control).map_err(|error| format!("{}: {error}", config.control.display()))?;
     if let Some(commit) = &config.commit {
-        let proxy = Proxy {
-            config: commit.clone(),
-            name: config.name.clone(),
-            committer: Arc::new(proxy::Agent {
-                commands: commands.clone(),
-                status: status_out.clone(),
-                policy: commit.peer_missing,
-            }),
-            metrics: metrics.clone(),
-            idle: proxy::Idle::default(),
+        let committer = proxy::Agent {
+            commands: commands.clone(),
+            status: status_out.clone(),
+            policy: commit.peer_missing,
         };
+        let proxy = Proxy::new(
+            commit.clone(),
+            config.name.clone(),
+            Arc::new(committer),
+            metrics.clone(),
+        );
         tasks.spawn(proxy::serve(bind("commit", commit.listen).await?, Arc::new(proxy)));
     }
     tasks.spawn(control::serve(socket, commands.clone(), status_out));
@@ -122,6 +125,7 @@ async fn daemon(config: Config) -> Result<(), String> {
             zpool: "zpool".into(),
             limit: config.replication.command_limit.0,
             stream_limit: config.replication.stream_limit.0,
+            kstat: KSTAT.into(),
         }),
         outside: Arc::new(Machine::new(&config)),
         peer: client,

@@ -22,6 +22,8 @@ enum Event {
     },
     StepWithCut(usize),
     StepWithLostReply(usize),
+    /// By what was heard of the other node last, which may be long ago.
+    StepByOldNews(usize),
     Crash(usize),
     Start(usize),
     Engine,
@@ -40,6 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(node, peer_too, after)| Event::StepAndCrash { node, peer_too, after }),
         3 => node.clone().prop_map(Event::StepWithCut),
         1 => node.clone().prop_map(Event::StepWithLostReply),
+        6 => node.clone().prop_map(Event::StepByOldNews),
         1 => node.clone().prop_map(Event::Crash),
         3 => node.prop_map(Event::Start),
         4 => Just(Event::Engine),
@@ -65,6 +68,10 @@ async fn happen(world: &mut World, event: Event) {
         }
         Event::StepWithLostReply(node) => {
             world.lose_reply = true;
+            world.step(node).await;
+        }
+        Event::StepByOldNews(node) => {
+            world.old_news = true;
             world.step(node).await;
         }
         Event::Crash(node) => world.crash(node),
@@ -292,6 +299,15 @@ fn tidying_that_does_not_look_at_what_the_other_node_holds_is_caught() {
         Policy::Defer,
         Defect::UnanchoredTidy,
         "no snapshot is held on both nodes",
+    );
+}
+
+#[test]
+fn a_standby_that_takes_for_its_own_what_it_has_just_got_is_caught() {
+    is_caught(
+        Policy::Defer,
+        Defect::ForgetfulReceiver,
+        "a tail is sent of what the writer has",
     );
 }
 

@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use super::frame::{self, Frame, PIECE};
-use super::{Reply, Request, Tls, VERSION};
+use super::{Heard, Reply, Request, Tls, VERSION};
 use crate::act::{Peer, PeerError};
 use crate::core::{Offer, PeerView, Target};
 use crate::zfs::{Guid, Stream};
@@ -74,34 +74,34 @@ impl Client {
         }
     }
 
-    /// How the other node stands; `None` while a stream is on its way, which is a sign of life itself.
+    /// When the other node was asked how it stands, and what it said; `None` while a stream is on its way, which is a sign of life itself.
     ///
     /// # Errors
     /// It cannot be reached.
-    pub async fn state(&self) -> Option<Result<PeerView, PeerError>> {
+    pub async fn state(&self) -> Option<(Instant, Result<PeerView, PeerError>)> {
         let mut slot = self.connection.try_lock().ok()?;
+        let begun = Instant::now();
         let asked = timeout(self.limits.state, self.ask(&mut slot, &Request::State)).await;
         let late = || PeerError::Lost(format!("it has not said how it stands within {:?}", self.limits.state));
-        Some(asked.unwrap_or_else(|_| Err(late())))
+        Some((begun, asked.unwrap_or_else(|_| Err(late()))))
     }
 
     /// Asks the peer how it stands, again and again.
-    pub async fn watch_peer(self: Arc<Client>, every: Duration, peer: watch::Sender<Option<PeerView>>) {
+    pub async fn watch_peer(self: Arc<Client>, every: Duration, peer: watch::Sender<Heard>) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let now = match self.state().await {
-                None => continue,
-                Some(Ok(view)) => Some(view),
-                Some(Err(error)) => {
-                    if peer.borrow().is_some() {
-                        warn!("{error}");
-                    }
-                    None
-                }
+            let Some((asked, said)) = self.state().await else {
+                continue;
             };
-            peer.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+            if let Err(error) = &said
+                && peer.borrow().view.is_some()
+            {
+                warn!("{error}");
+            }
+            let view = said.ok();
+            peer.send_if_modified(|before| before.update(Heard { view, asked }));
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod client;
 mod frame;
+mod heard;
 pub mod server;
 mod tls;
 
@@ -11,6 +12,7 @@ pub(crate) mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::heard::Heard;
 pub use self::tls::{Tls, TlsError};
 use crate::core::{Offer, PeerView, Refusal, Target};
 use crate::zfs::Guid;

@@ -78,6 +78,22 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// Connections to Dovecot that nobody uses now.
     pub idle: Idle,
+    /// Turns to deliver.
+    pub turns: Arc<Semaphore>,
+}
+
+impl Proxy {
+    /// Nobody is connected yet.
+    pub fn new(config: CommitConfig, name: String, committer: Arc<dyn Committer>, metrics: Arc<Metrics>) -> Proxy {
+        Proxy {
+            turns: Arc::new(Semaphore::new(config.limits.deliveries)),
+            config,
+            name,
+            committer,
+            metrics,
+            idle: Idle::default(),
+        }
+    }
 }
 
 /// Serves until it is dropped.

@@ -1,10 +1,12 @@
 //! One client: commands are passed to Dovecot one by one, its replies passed back; the reply to the final dot waits.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -15,6 +17,9 @@ use crate::agent::Committed;
 
 /// Longest command line, bytes (RFC 5321, 4.5.3.1.4 asks for 512; extensions add to it).
 const LINE: u64 = 4096;
+
+/// Longest wait for a turn.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Bytes of a message passed on together.
 const PIECE: usize = 64 * 1024;
@@ -29,6 +34,8 @@ struct Session<'a, C> {
     greeted: bool,
     backend: Option<Backend>,
     in_mail: bool,
+    /// To deliver, from MAIL until Dovecot has answered for the message.
+    turn: Option<OwnedSemaphorePermit>,
     /// Recipients that the backend has taken.
     recipients: usize,
 }
@@ -53,6 +60,7 @@ pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy
         greeted: false,
         backend: None,
         in_mail: false,
+        turn: None,
         recipients: 0,
     };
     session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
@@ -148,6 +156,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     /// Forgets a message that was begun. A backend that does not follow is dropped.
     async fn reset(&mut self) {
         self.in_mail = false;
+        self.turn = None;
         self.recipients = 0;
         if let Some(backend) = &mut self.backend
             && !matches!(backend.ask("RSET").await, Ok(reply) if reply.is_good())
@@ -169,6 +178,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         if size > self.proxy.config.limits.message {
             return self.say("552 5.3.4 Message too long").await;
         }
+        self.take_turn().await;
         let mut reply = None;
         // A connection that was idle may have been closed; nothing has been said on it that counts.
         while reply.is_none() && self.reuse() {
@@ -179,7 +189,17 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             reply = self.ask(&line).await;
         }
         self.in_mail = reply.as_ref().is_some_and(Reply::is_good);
+        if !self.in_mail {
+            self.turn = None;
+        }
         self.answer(reply).await
+    }
+
+    /// Waits for a turn. Clients that stall in the middle of a message may not keep the others out: after a while it goes on
+    /// without one.
+    async fn take_turn(&mut self) {
+        let turn = timeout(TURN, self.proxy.turns.clone().acquire_owned()).await;
+        self.turn = turn.ok().and_then(Result::ok);
     }
 
     /// True if there is a connection that has been used before.
@@ -252,6 +272,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             Taken::TooLong => vec![Reply(vec!["552 5.3.4 Message too long".to_owned()]); recipients],
             Taken::NoBackend => vec![Reply(vec![NO_BACKEND.to_owned()]); recipients],
         };
+        self.turn = None;
         for reply in self.committed(replies).await {
             self.pass(&reply).await?;
         }

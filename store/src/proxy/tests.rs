@@ -141,25 +141,21 @@ impl Stage {
         let address = listener.local_addr().expect("an address");
         let limit = Span(Duration::from_secs(10));
         let metrics = Arc::new(Metrics::default());
-        let proxy = Proxy {
-            config: CommitConfig {
-                listen: address,
-                backend,
-                peer_missing: Policy::Defer,
-                limits: CommitLimits {
-                    message: 1000,
-                    recipients: 3,
-                    connections: 150,
-                    client: limit,
-                    backend: limit,
-                    confirm: limit,
-                },
+        let config = CommitConfig {
+            listen: address,
+            backend,
+            peer_missing: Policy::Defer,
+            limits: CommitLimits {
+                message: 1000,
+                recipients: 3,
+                connections: 150,
+                deliveries: 2,
+                client: limit,
+                backend: limit,
+                confirm: limit,
             },
-            name: "mail1".to_owned(),
-            committer: confirms.clone(),
-            metrics: metrics.clone(),
-            idle: Idle::default(),
         };
+        let proxy = Proxy::new(config, "mail1".to_owned(), confirms.clone(), metrics.clone());
         tasks.spawn(serve(listener, Arc::new(proxy)));
         Stage {
             _folder: folder,
@@ -361,6 +357,20 @@ async fn who_waits_for_the_confirmation_leaves_its_connection_to_the_next() {
         clients.push(client);
     }
     assert_eq!((stage.got(), stage.connections.load(Ordering::SeqCst)), (5, 1));
+}
+
+#[tokio::test]
+async fn only_so_many_are_given_to_the_backend_at_a_time() {
+    let stage = Stage::new(Manner::Takes, Committed::Both, true).await;
+    let (mut first, mut second) = (stage.client().await, stage.client().await);
+    first.begin(&["anna"]).await;
+    second.begin(&["anna"]).await;
+    let mut third = stage.client().await;
+    third.send("MAIL FROM:<a@b>\r\n").await;
+    let early = tokio::time::timeout(Duration::from_millis(200), third.reply()).await;
+    assert!(early.is_err(), "it has no turn yet: {early:?}");
+    first.send("hello\r\n.\r\n").await;
+    assert!(third.reply().await.starts_with("250"));
 }
 
 #[tokio::test]

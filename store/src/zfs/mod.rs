@@ -263,6 +263,8 @@ pub trait Zfs: Send + Sync {
     async fn look(&self, dataset: &str) -> Result<Vec<Dataset>, ZfsError>;
     /// Writes everything in memory to the pool (zpool-sync(8)).
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError>;
+    /// A number that is another one after anything was written, and costs no command; `None` if there is none.
+    fn activity(&self, dataset: &str) -> Option<u64>;
     /// Bytes written since the newest snapshot. True only after [`Zfs::sync`].
     async fn written(&self, dataset: &str) -> Result<u64, ZfsError>;
     /// Takes a snapshot and says what it is. Mail waits for this: it is one command.

@@ -7,7 +7,8 @@ use super::{Agent, Left, Owned, Waiter, hands, refuse};
 use crate::act::{Hands, Outcome, Served};
 use crate::agent::{Command, Committed};
 use crate::config::Policy;
-use crate::core::{Action, Doors, Offer, PeerView, Pool, Refusal, Situation, accept};
+use crate::core::{Action, Doors, Offer, PeerView, Pool, Refusal, Situation, Target, accept};
+use crate::link::Heard;
 use crate::link::server::Call;
 use crate::zfs::Stream;
 
@@ -23,6 +24,8 @@ impl Agent {
         }
         if action == Action::Snapshot {
             self.waiters.begin();
+            // What is written from now on may not be in it.
+            self.activity = self.parts.zfs.activity(&self.parts.layout.dataset);
         }
         let begun = Instant::now();
         let done = self.perform(&action, &pool).await;
@@ -115,7 +118,11 @@ impl Agent {
             }
             Outcome::Peer(view) => {
                 // Newer than what it was asked last.
-                self.parts.peer_state.send_replace(Some(view.clone()));
+                let heard = Heard {
+                    view: Some(view.clone()),
+                    asked: Instant::now(),
+                };
+                self.parts.peer_state.send_if_modified(|before| before.update(heard));
                 self.resume_failed = false;
                 self.confirm(&view.snapshots);
                 self.parts.metrics.sent.inc();
@@ -172,6 +179,7 @@ impl Agent {
                 let _ = answer.send(done.and(view));
             }
             Call::Offer { offer, stream, answer } => {
+                let offered = Instant::now();
                 let done = self.take_in(&offer, stream).await;
                 let known = match (&done, &mut self.pool) {
                     (Ok(served), Some(pool)) => pool.after_serving(&offer, served),
@@ -181,6 +189,9 @@ impl Agent {
                     self.pool = None;
                 }
                 let view = self.fresh_view().await;
+                if done.is_ok() && offer.target == Target::Live {
+                    self.came = self.newest().map(|newest| (newest, offered));
+                }
                 if let Err(refusal) = &done {
                     info!("a stream was not taken: {refusal}");
                     self.modified |= refusal.to_string().contains("modified since most recent snapshot");

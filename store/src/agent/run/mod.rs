@@ -17,6 +17,7 @@ use crate::act::{ActError, Hands, Outcome, Outside, Peer};
 use crate::core::{
     Action, Decision, Doors, Layout, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
 };
+use crate::link::Heard;
 use crate::link::server::Call;
 use crate::zfs::{Guid, Role, Zfs};
 
@@ -41,6 +42,8 @@ pub struct Agent {
     has_looked: bool,
     pool: Option<Pool>,
     peer: Option<PeerView>,
+    /// What came from the peer last, and when it was offered.
+    came: Option<(Guid, Instant)>,
     resume_failed: bool,
     modified: bool,
     doors_stuck: bool,
@@ -62,6 +65,9 @@ pub struct Agent {
     urgent: Option<Command>,
     /// When changes are looked for next.
     next_poll: Instant,
+    next_full_poll: Instant,
+    /// The dataset's counters at the last look for changes.
+    activity: Option<u64>,
     next_tidy: Instant,
     /// When the pool was looked at last.
     looked: Instant,
@@ -138,6 +144,7 @@ impl Agent {
             has_looked: false,
             pool: None,
             peer: None,
+            came: None,
             resume_failed: false,
             modified: false,
             doors_stuck: false,
@@ -155,6 +162,8 @@ impl Agent {
             merge_again: None,
             urgent: None,
             next_poll: now,
+            next_full_poll: now,
+            activity: None,
             next_tidy: now,
             looked: now,
             times: RoundTimes::default(),
@@ -166,7 +175,7 @@ impl Agent {
     pub async fn run(mut self) {
         let mut peer_state = self.parts.peer_state.subscribe();
         loop {
-            self.peer = peer_state.borrow_and_update().clone();
+            self.peer = peer_state.borrow_and_update().with(self.came);
             self.take_ended();
             if self.merge_again.is_some_and(|at| Instant::now() >= at) {
                 self.merge_again = None;
@@ -248,10 +257,21 @@ impl Agent {
         let live = self.pool.as_ref().and_then(|pool| pool.live.as_ref());
         let writes = self.goal == Role::Writer && live.is_some_and(|live| live.marks.role == Role::Writer);
         let known = self.changed || self.polling || !self.waiters.is_empty();
-        if writes && !known && Instant::now() >= self.next_poll {
-            self.next_poll = Instant::now() + self.parts.timing.interval;
-            self.begin_poll();
+        if !writes || known || Instant::now() < self.next_poll {
+            return;
         }
+        self.next_poll = Instant::now() + self.parts.timing.interval;
+        let activity = self.parts.zfs.activity(&self.parts.layout.dataset);
+        match activity {
+            // Counters may miss what ZFS counts, so it is asked at times.
+            Some(now) if Some(now) == self.activity && Instant::now() < self.next_full_poll => {}
+            Some(_) if activity != self.activity && self.activity.is_some() => self.changed = true,
+            _ => {
+                self.next_full_poll = Instant::now() + self.parts.timing.interval * 10;
+                self.begin_poll();
+            }
+        }
+        self.activity = activity;
     }
 
     fn situation<'a>(&'a self, pool: &'a Pool) -> Situation<'a> {
@@ -320,7 +340,7 @@ impl Agent {
             .is_some_and(|peer| peer.standing == Standing::Standby && has_ours(peer))
     }
 
-    async fn wait(&mut self, peer_state: &mut watch::Receiver<Option<PeerView>>) -> bool {
+    async fn wait(&mut self, peer_state: &mut watch::Receiver<Heard>) -> bool {
         let mut until = self.next_poll.max(self.not_before);
         if self.goal != Role::Writer || until <= Instant::now() {
             until = Instant::now() + self.parts.timing.interval;

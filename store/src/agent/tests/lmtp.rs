@@ -74,22 +74,18 @@ async fn a_hundred_messages_by_lmtp_are_on_both_nodes_when_they_are_acknowledged
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let proxy = crate::proxy::Proxy {
-        config: crate::config::CommitConfig {
-            listen: address,
-            backend,
-            peer_missing: Policy::Defer,
-            limits: crate::config::CommitLimits::default(),
-        },
-        name: "mail1".to_owned(),
-        committer: Arc::new(crate::proxy::Agent {
-            commands: duo.nodes[0].commands.clone(),
-            status: duo.nodes[0].status.clone(),
-            policy: Policy::Defer,
-        }),
-        metrics: Arc::new(Metrics::default()),
-        idle: crate::proxy::Idle::default(),
+    let config = crate::config::CommitConfig {
+        listen: address,
+        backend,
+        peer_missing: Policy::Defer,
+        limits: crate::config::CommitLimits::default(),
     };
+    let committer = crate::proxy::Agent {
+        commands: duo.nodes[0].commands.clone(),
+        status: duo.nodes[0].status.clone(),
+        policy: Policy::Defer,
+    };
+    let proxy = crate::proxy::Proxy::new(config, "mail1".to_owned(), Arc::new(committer), Arc::default());
     tasks.spawn(crate::proxy::serve(listener, Arc::new(proxy)));
     let before = duo.nodes[0].pool.snapshots_taken();
     let answers = futures_all((0..100).map(|_| deliver(address))).await;

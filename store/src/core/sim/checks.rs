@@ -25,6 +25,7 @@ impl World {
             written: node.written,
             tidying: None,
             steps: 0,
+            heard: Mutex::default(),
         };
         again.pool.fuse(None);
         let before = again.pool.state();

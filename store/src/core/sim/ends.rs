@@ -84,6 +84,14 @@ impl SimPeer<'_> {
             node.knows(None);
             pool = self.world.look(self.other).await.ok_or_else(off)?;
         }
+        let is_live = pool
+            .live
+            .as_ref()
+            .is_some_and(|live| live.by_guid(offer.snapshot).is_some());
+        assert!(
+            offer.target == Target::Live || !is_live,
+            "a tail is sent of what the writer has"
+        );
         let situation = self.world.situation(self.other, &pool, None);
         let nobody = SimPeer {
             world: self.world,
@@ -102,6 +110,9 @@ impl SimPeer<'_> {
             _ => false,
         };
         node.knows(view.filter(|_| known && !node.pool.is_down()));
+        if served.is_ok() && offer.target == Target::Live {
+            self.came_from_peer(&offer);
+        }
         if known && served.is_err() {
             return self.view().await;
         }
@@ -114,6 +125,18 @@ impl SimPeer<'_> {
             });
         }
         self.view().await
+    }
+
+    /// The peer has what it sends, whatever it said before.
+    fn came_from_peer(&self, offer: &Offer) {
+        let mut heard = self.world.nodes[self.other].heard.lock().expect("news");
+        if let Some(heard) = heard
+            .as_mut()
+            .filter(|heard| !heard.snapshots.contains(&offer.snapshot))
+            && self.world.defect != Defect::ForgetfulReceiver
+        {
+            heard.snapshots.push(offer.snapshot);
+        }
     }
 
     /// The planted defect: the view has what was offered.

@@ -43,6 +43,8 @@ pub enum Defect {
     HopefulView,
     /// Tidying counts what stays, and does not look at what the other node is known to hold.
     UnanchoredTidy,
+    /// A standby believes old news of the writer more than what it has just got from it.
+    ForgetfulReceiver,
 }
 
 /// What the commit proxy does without the other node.
@@ -71,6 +73,8 @@ pub struct Node {
     /// Tidying that was begun, and after how many steps it is carried out.
     tidying: Option<(Tidy, u32)>,
     steps: u32,
+    /// What the other node said last.
+    heard: Mutex<Option<PeerView>>,
 }
 
 pub struct World {
@@ -78,6 +82,7 @@ pub struct World {
     pub link: bool,
     pub cut_next: bool,
     pub lose_reply: bool,
+    pub old_news: bool,
     pub acknowledged: BTreeMap<u32, bool>,
     pub writer: Option<usize>,
     pub policy: Policy,
@@ -101,6 +106,7 @@ impl Node {
         self.waiters.all();
         self.knows(None);
         self.tidying = None;
+        *self.heard.lock().expect("news") = None;
     }
 }
 
@@ -121,12 +127,14 @@ impl World {
             written: 0,
             tidying: None,
             steps: 0,
+            heard: Mutex::default(),
         };
         World {
             nodes: [node(1), node(2)],
             link: true,
             cut_next: false,
             lose_reply: false,
+            old_news: false,
             acknowledged: BTreeMap::new(),
             writer: None,
             policy,
@@ -198,6 +206,7 @@ impl World {
         self.nodes[index].pool.fuse(None);
         self.cut_next = false;
         self.lose_reply = false;
+        self.old_news = false;
         for node in &mut self.nodes {
             if node.pool.is_down() {
                 node.forget();
@@ -219,7 +228,11 @@ impl World {
         }
         self.nodes[index].written = self.nodes[index].pool.written(MAIL).await.unwrap_or(0);
         self.nodes[index].steps += 1;
-        let peer = self.peer_of(index).await;
+        let peer = match self.old_news {
+            true => self.nodes[index].heard.lock().expect("news").clone(),
+            false => self.peer_of(index).await,
+        };
+        *self.nodes[index].heard.lock().expect("news") = peer.clone();
         let Some(pool) = self.look(index).await else {
             return false;
         };
@@ -410,6 +423,7 @@ impl World {
             }
             Outcome::Peer(view) => {
                 node.resume_failed = false;
+                *node.heard.lock().expect("news") = Some(view.clone());
                 for id in node.waiters.confirmed(&view.snapshots) {
                     self.acknowledged.insert(id, true);
                 }

@@ -1,5 +1,6 @@
 //! ZFS by its commands. Each runs with a time limit and in a fixed locale; what it says on standard error is in the error.
 
+mod activity;
 mod head;
 mod stream;
 
@@ -34,6 +35,8 @@ pub struct Commands {
     pub limit: Duration,
     /// Limit of one receive, whatever it carries.
     pub stream_limit: Duration,
+    /// Folder of a pool's counters is in here, by its name.
+    pub kstat: PathBuf,
 }
 
 /// A snapshot and what it is, in one command and one transaction (zfs-program(8)); `zfs snapshot` and `zfs get` are two,
@@ -231,6 +234,11 @@ impl Zfs for Commands {
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError> {
         let pool = dataset.split('/').next().unwrap_or(dataset);
         output(build(&self.zpool, &["sync", pool]), self.limit).await.map(drop)
+    }
+
+    fn activity(&self, dataset: &str) -> Option<u64> {
+        let pool = dataset.split('/').next().unwrap_or(dataset);
+        activity::of(&self.kstat.join(pool), dataset)
     }
 
     async fn written(&self, dataset: &str) -> Result<u64, ZfsError> {

@@ -64,6 +64,7 @@ impl Script {
             zpool: program,
             limit: Duration::from_secs(20),
             stream_limit: Duration::from_secs(20),
+            kstat: folder.path().join("kstat"),
         };
         (Script(folder), commands)
     }

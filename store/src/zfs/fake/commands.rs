@@ -51,6 +51,10 @@ impl Zfs for FakePool {
         })
     }
 
+    fn activity(&self, _: &str) -> Option<u64> {
+        None
+    }
+
     async fn written(&self, name: &str) -> Result<u64, ZfsError> {
         self.run(|inner| Ok(inner.written(name)))
     }
