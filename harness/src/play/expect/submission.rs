@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{SOON, deadline, mail, served};
-use crate::fleet::Mail;
+use crate::fleet::{Mail, Role};
 use crate::play::run::Run;
 use crate::play::step::{Miss, poll};
 use crate::record::{Outcome, StepResult};
@@ -33,7 +33,7 @@ pub(super) async fn submitted(run: &Run, submission: &Submission<'_>, until: Ins
         ..run.compose(to, mail::BODY)
     };
     let mut letter = compose();
-    let mut sent = String::new();
+    let (mut sent, mut taken_by) = (String::new(), None);
     let accepted = poll(run, until, SOON, async || {
         let outcome = run
             .submit(balancer, submission.port, &letter, deadline(run, until))
@@ -42,19 +42,26 @@ pub(super) async fn submitted(run: &Run, submission: &Submission<'_>, until: Ins
             // What may have been taken is not sent again.
             sent = std::mem::replace(&mut letter, compose()).id;
         }
+        if let Outcome::Ok { served_by } = &outcome {
+            taken_by.clone_from(served_by);
+        }
         served(outcome, submission.served_by)
     })
     .await;
     if !matches!(accepted, StepResult::Held { .. }) {
         return accepted;
     }
-    let nodes = run.topology.of_role(crate::fleet::Role::Mail);
+    // Each node delivers what it takes; the other one may be without power, and would be waited for.
+    let nodes = match &taken_by {
+        Some(node) => vec![node.as_str()],
+        None => run.topology.of_role(Role::Mail),
+    };
     poll(run, until, MAILBOX, async || {
         let (found, troubles) = mail::find(run, &nodes, to, until).await;
         match found.get(&sent) {
             Some(node) => Ok(format!("{sent} lies in the mailbox on {node}")),
             None => Err(Miss::NotYet(mail::missing(
-                &format!("{sent} is in no mailbox"),
+                &format!("{sent} is in no mailbox on {}", nodes.join(" or ")),
                 &troubles,
             ))),
         }
