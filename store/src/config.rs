@@ -281,6 +281,10 @@ pub struct MailConfig {
     pub lift: u32,
     /// Limit of each doveadm command.
     pub limit: Span,
+    /// How long `promote` tries to lift UIDs, before it fails and the node is standby again: doors never open without.
+    pub lift_limit: Span,
+    /// File with the process id of Dovecot, by which is checked before the doors open that it can write to the store.
+    pub pid_file: PathBuf,
     /// Where a tail is mounted for its merge.
     pub tail_mountpoint: PathBuf,
 }
@@ -295,6 +299,8 @@ impl Default for MailConfig {
             active: seconds(3600),
             lift: 1000,
             limit: seconds(300),
+            lift_limit: seconds(45),
+            pid_file: PathBuf::from("/run/dovecot/master.pid"),
             tail_mountpoint: PathBuf::from("/var/lib/cluster-store/tail"),
         }
     }
@@ -344,6 +350,12 @@ impl Config {
         }
         if self.commit.as_ref().is_some_and(|commit| commit.limits.deliveries == 0) {
             return Err("commit.limits.deliveries is 0: no mail could be taken".to_owned());
+        }
+        if self.mail.lift_limit.0 >= self.replication.role_limit.0 {
+            return Err(
+                "mail.lift_limit has to be shorter than replication.role_limit: promote says what came of it"
+                    .to_owned(),
+            );
         }
         if self.name == self.peer.name {
             return Err(format!("name and peer.name are both {:?}", self.name));

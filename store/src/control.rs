@@ -19,6 +19,8 @@ pub enum Verb {
     Status,
     /// Become writer.
     Promote,
+    /// Become writer, although mail may be missing here, because the other node is lost for good.
+    ForcePromote,
     /// Become standby.
     Demote,
     /// Take a new copy of the peer's store.
@@ -92,7 +94,8 @@ async fn carry_out(verb: Verb, commands: &mpsc::Sender<Command>) -> Answer {
     let (answer, answered) = oneshot::channel();
     let command = match verb {
         Verb::Status => return Ok(String::new()),
-        Verb::Promote => Command::Promote(answer),
+        Verb::Promote => Command::Promote { force: false, answer },
+        Verb::ForcePromote => Command::Promote { force: true, answer },
         Verb::Demote => Command::Demote(answer),
         Verb::Reseed => Command::Reseed(answer),
     };

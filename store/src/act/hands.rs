@@ -84,6 +84,7 @@ impl Hands<'_> {
             Action::PromoteClone { .. } => self.zfs.promote(dataset).await?,
             Action::EndReplace { old } => self.zfs.mark(old, &[Mark::Rebase(None)]).await?,
             Action::Merge { tail } => self.merge(pool, tail).await?,
+            Action::NoteBehind(behind) => self.zfs.mark(dataset, &[Mark::Behind(*behind)]).await?,
             Action::Discard { dataset } => self.discard(pool, dataset).await?,
         }
         Ok(Outcome::Look)
@@ -118,6 +119,8 @@ impl Hands<'_> {
             Mark::Epoch(epoch),
             Mark::Role(Role::Writer),
             Mark::Boot(self.boot.to_owned()),
+            // Whoever is writer decides what there is.
+            Mark::Behind(false),
         ];
         self.zfs.mark(&live.name, &marks).await?;
         Ok(())

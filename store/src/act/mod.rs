@@ -45,7 +45,7 @@ pub trait Outside: Send + Sync {
     /// Lets nobody in and ends what is open. May be repeated.
     async fn close_doors(&self) -> Result<(), OutsideError>;
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
-    /// seen for mail which only the other node has.
+    /// seen for mail which only the other node has. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;
     /// Merges a mounted tail into the live store and verifies that all of it is there. May be repeated.
     async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError>;

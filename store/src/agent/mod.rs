@@ -25,7 +25,12 @@ use crate::zfs::Zfs;
 /// Something the agent is asked for by this node.
 pub enum Command {
     /// Become writer; answered when it is.
-    Promote(oneshot::Sender<Answer>),
+    Promote {
+        /// The other node is lost for good: mail that may be missing here is no reason to refuse.
+        force: bool,
+        /// What came of it.
+        answer: oneshot::Sender<Answer>,
+    },
     /// Become standby; answered when it is and the peer has everything, or cannot have it.
     Demote(oneshot::Sender<Answer>),
     /// Put the mail dataset aside and take a new copy of the peer's.
@@ -85,6 +90,8 @@ pub struct Timing {
     pub interval: Duration,
     /// Of a promote or demote until it is answered.
     pub role: Duration,
+    /// Of lifting UIDs, retries included; a promote fails after it.
+    pub lift: Duration,
     /// Between two rounds of tidying snapshots.
     pub tidy: Duration,
     /// Between two looks at the pool while nothing is amiss; ten times as long while mail waits all the time.

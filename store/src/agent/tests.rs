@@ -1,10 +1,11 @@
 //! Two agents over real TLS, each with a pool in memory.
 
 mod lmtp;
+mod roles;
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ struct FakeOutside {
     pool: Arc<FakePool>,
     open: Mutex<bool>,
     stuck: Arc<AtomicBool>,
+    lift_fails: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -45,7 +47,13 @@ impl Outside for FakeOutside {
     }
 
     async fn lift_uids(&self) -> Result<(), OutsideError> {
-        Ok(())
+        match self.lift_fails.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            left => {
+                self.lift_fails.store(left - 1, Ordering::SeqCst);
+                Err(OutsideError("no Dovecot answers".to_owned()))
+            }
+        }
     }
 
     async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {
@@ -71,6 +79,8 @@ struct Node {
     address: SocketAddr,
     boots: u32,
     stuck: Arc<AtomicBool>,
+    /// So many more times lifting UIDs does not work.
+    lift_fails: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
@@ -99,6 +109,7 @@ impl Duo {
                 address: free_port().await,
                 boots: 0,
                 stuck: Arc::default(),
+                lift_fails: Arc::default(),
                 tasks: JoinSet::new(),
                 commands: mpsc::channel(1).0,
                 status: watch::channel(Status::unknown()).1,
@@ -135,6 +146,7 @@ impl Duo {
             held: Vec::new(),
             resume_token: None,
             tails: Vec::new(),
+            alone: false,
         });
         let (status, status_out) = watch::channel(Status::unknown());
         let (peer_state, _) = watch::channel(crate::link::Heard::nothing());
@@ -151,6 +163,7 @@ impl Duo {
             pool: node.pool.clone(),
             open: Mutex::new(false),
             stuck: node.stuck.clone(),
+            lift_fails: node.lift_fails.clone(),
         };
         node.tasks.spawn(server.run(listener));
         node.tasks.spawn(client.clone().watch_peer(short, peer_state.clone()));
@@ -168,6 +181,7 @@ impl Duo {
             timing: Timing {
                 interval: short,
                 role: Duration::from_secs(10),
+                lift: Duration::from_secs(1),
                 tidy: short,
                 look: short * 10,
                 drain: Duration::from_secs(1),
@@ -211,6 +225,15 @@ impl Duo {
         answered.await.expect("an answer")
     }
 
+    async fn promote(&self, index: usize) -> Answer {
+        self.ask(index, |answer| Command::Promote { force: false, answer })
+            .await
+    }
+
+    async fn force(&self, index: usize) -> Answer {
+        self.ask(index, |answer| Command::Promote { force: true, answer }).await
+    }
+
     async fn commit(&self, index: usize) -> Committed {
         let (answer, answered) = oneshot::channel();
         let sent = self.nodes[index].commands.send(Command::Commit(answer)).await;
@@ -223,7 +246,7 @@ impl Duo {
         let mut duo = Duo::new(policy).await;
         duo.until(0, "both see each other", |status| status.peer == Some(Standing::Empty))
             .await;
-        duo.ask(0, Command::Promote).await.expect("promoted");
+        duo.promote(0).await.expect("promoted");
         duo.until(0, "the peer follows", |s| {
             s.newest.is_some() && s.newest == s.peer_newest && s.doing == "in step"
         })
@@ -326,7 +349,7 @@ async fn a_switch_over_loses_nothing_and_makes_no_tail() {
     duo.write(0, "last");
     let text = duo.ask(0, Command::Demote).await.expect("demoted");
     assert!(text.contains("has everything"), "{text}");
-    duo.ask(1, Command::Promote).await.expect("promoted");
+    duo.promote(1).await.expect("promoted");
     assert!(duo.has(1, "last"));
     duo.write(1, "first");
     duo.until(1, "the old writer follows", |s| {
@@ -341,7 +364,7 @@ async fn a_second_writer_is_refused() {
     let mut duo = Duo::in_step(Policy::Accept).await;
     duo.until(1, "the peer is seen", |status| status.peer == Some(Standing::Writer))
         .await;
-    let why = duo.ask(1, Command::Promote).await.unwrap_err();
+    let why = duo.promote(1).await.unwrap_err();
     assert!(why.contains("demote it first"), "{why}");
     assert!(!duo.nodes[1].pool.is_writable(MAIL));
 }
@@ -350,7 +373,7 @@ async fn a_second_writer_is_refused() {
 async fn promote_and_demote_may_be_asked_for_twice() {
     let duo = Duo::in_step(Policy::Accept).await;
     let epoch = duo.nodes[0].status.borrow().epoch;
-    duo.ask(0, Command::Promote).await.expect("it is the writer");
+    duo.promote(0).await.expect("it is the writer");
     assert_eq!(duo.nodes[0].status.borrow().epoch, epoch);
     for _ in 0..2 {
         duo.ask(0, Command::Demote).await.expect("it is standby");
@@ -368,7 +391,7 @@ async fn the_tail_of_a_crashed_writer_is_merged_when_it_returns() {
         status.doors == Doors::Closed && status.standing == Standing::Standby
     })
     .await;
-    duo.ask(1, Command::Promote).await.expect("promoted");
+    duo.promote(1).await.expect("promoted");
     duo.write(1, "new");
     assert!(!duo.has(1, "tail"));
     duo.start(0).await;

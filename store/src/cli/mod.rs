@@ -33,12 +33,24 @@ enum CliVerb {
     Check,
     /// Say how this node stands
     Status(StatusArgs),
-    /// Make this node the writer; the other one must have been demoted, or be dead for certain
-    Promote,
+    /// Make this node the writer; the other one must have been demoted, or be dead for certain.
+    ///
+    /// Refused while the other node is the writer or has newer mail that is on its way, and on a node that knows that mail is
+    /// missing here: it has no whole copy, or it has heard that the other one has acknowledged mail that it lacks. This
+    /// knowledge lies in the pool and outlives a crash. What happened while this node was off or cut off it cannot know.
+    Promote(PromoteArgs),
     /// Make this node standby; returns once the peer has everything, or cannot have it
     Demote,
     /// Put the mail dataset of this standby aside and take a new copy of the writer's
     Reseed,
+}
+
+#[derive(Debug, Args)]
+struct PromoteArgs {
+    /// THE OTHER NODE IS LOST FOR GOOD: go on with what is here, even if acknowledged mail is missing, or with an empty
+    /// store if there is none. No help against a peer that answers
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +76,8 @@ pub fn main() -> ExitCode {
         CliVerb::Check => return check(&config),
         CliVerb::Status(args) if args.json => return ask(&config, Verb::Status, true),
         CliVerb::Status(_) => Verb::Status,
-        CliVerb::Promote => Verb::Promote,
+        CliVerb::Promote(PromoteArgs { force: false }) => Verb::Promote,
+        CliVerb::Promote(PromoteArgs { force: true }) => Verb::ForcePromote,
         CliVerb::Demote => Verb::Demote,
         CliVerb::Reseed => Verb::Reseed,
     };

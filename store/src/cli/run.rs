@@ -64,6 +64,7 @@ fn unknown_view() -> PeerView {
         held: Vec::new(),
         resume_token: None,
         tails: Vec::new(),
+        alone: false,
     }
 }
 
@@ -152,6 +153,7 @@ fn timing(config: &Config) -> Timing {
     Timing {
         interval: config.replication.interval.0,
         role: config.replication.role_limit.0,
+        lift: config.mail.lift_limit.0,
         tidy: config.replication.tidy.0,
         look: config.replication.look.0,
         drain: config.replication.drain_limit.0,

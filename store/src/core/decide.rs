@@ -84,6 +84,8 @@ pub enum Action {
         /// The tail's dataset.
         tail: String,
     },
+    /// Note whether the other node has acknowledged mail that is not here.
+    NoteBehind(bool),
     /// Remove a dataset whose retention is over.
     Discard {
         /// Full name.
@@ -104,7 +106,7 @@ pub enum Decision {
 
 use Action::{
     AskAbort, CloneBack, CloseDoors, Create, Discard, EndReplace, LiftUids, MakeReadonly, MakeWritable, Merge, Mount,
-    OpenDoors, PromoteClone, Replace, Resume, Send, Settle, Snapshot, TakeOver,
+    NoteBehind, OpenDoors, PromoteClone, Replace, Resume, Send, Settle, Snapshot, TakeOver,
 };
 use Decision::{Do, Rest};
 
@@ -125,6 +127,9 @@ pub fn may_promote(situation: &Situation) -> Result<(), &'static str> {
     if live.snapshots.is_empty() && live.resume_token.is_some() {
         return Err("the first copy of the mail dataset has not come whole");
     }
+    if live.marks.behind && situation.standing() == Standing::Standby {
+        return Err(BEHIND);
+    }
     let Some(peer) = situation.peer else {
         return Ok(());
     };
@@ -137,6 +142,27 @@ pub fn may_promote(situation: &Situation) -> Result<(), &'static str> {
         return Err("the peer has newer mail, which is on its way");
     }
     Ok(())
+}
+
+/// What the pool itself remembers of the other node, through crashes of this one.
+const BEHIND: &str = "the peer has acknowledged mail that is not here: it has to come back first (or, if it is lost for \
+good, `cluster-store promote --force`)";
+
+/// Why this node cannot become writer even if a person says that the other one is lost for good.
+///
+/// # Errors
+/// A sentence that says what is in the way.
+pub fn may_promote_by_force(situation: &Situation) -> Result<(), &'static str> {
+    if situation.peer.is_some() {
+        // It is not lost, and knows better than a person.
+        return may_promote(situation);
+    }
+    match &situation.pool.live {
+        Some(live) if live.snapshots.is_empty() && live.resume_token.is_some() => {
+            Err("the first copy of the mail dataset has not come whole: there is nothing to go on from")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Decides.
@@ -208,7 +234,7 @@ fn writer(situation: &Situation, live: &Dataset) -> Decision {
     if live.readonly {
         return Do(MakeWritable);
     }
-    if marks.lifted != marks.epoch {
+    if marks.lifted != marks.epoch && !situation.unlifted {
         return Do(LiftUids { epoch: marks.epoch });
     }
     if situation.doors != Doors::Open {
@@ -321,6 +347,9 @@ fn standby(situation: &Situation, live: &Dataset) -> Decision {
     let Some(peer) = situation.peer else {
         return housekeeping(situation, "the peer cannot be reached");
     };
+    if let Some(behind) = is_behind(live, peer).filter(|behind| *behind != live.marks.behind) {
+        return Do(NoteBehind(behind));
+    }
     if let Some(action) = tidy(situation, live, peer) {
         return Do(action);
     }
@@ -342,6 +371,19 @@ fn standby(situation: &Situation, live: &Dataset) -> Decision {
             }),
         },
         _ => Rest("both nodes have mail that the other lacks; it is merged once one is writer"),
+    }
+}
+
+/// Whether the peer has acknowledged mail that is not here, so that this node may not take over; `None` if what it says does
+/// not tell. A snapshot that is on its way is nothing: mail waits for it.
+fn is_behind(live: &Dataset, peer: &PeerView) -> Option<bool> {
+    let in_step = peer.newest().is_some() && peer.newest() == live.newest().map(|newest| newest.guid);
+    let ahead = live.newest().is_some_and(|own| peer.snapshots.contains(&own.guid)) && !in_step;
+    match (peer.standing, peer.alone) {
+        (Standing::Writer, alone) => Some(alone && (live.marks.behind || ahead)),
+        (Standing::Standby, _) if ahead => Some(true),
+        (Standing::Standby, _) if in_step => Some(false),
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::accept::{Accepted, Offer, Refusal, Target, accept};
-pub use self::decide::{Action, Decision, decide, may_promote};
+pub use self::decide::{Action, Decision, decide, may_promote, may_promote_by_force};
 pub use self::tidy::Tidy;
 pub use self::waiters::Waiters;
 use crate::zfs::{Dataset, Guid, Role};
@@ -138,6 +138,8 @@ pub struct PeerView {
     pub resume_token: Option<String>,
     /// Tails it has taken in.
     pub tails: Vec<TailView>,
+    /// True if it has acknowledged mail that it alone has.
+    pub alone: bool,
 }
 
 impl PeerView {
@@ -164,6 +166,10 @@ pub struct Situation<'a> {
     pub peer: Option<&'a PeerView>,
     /// True if something was written since the newest snapshot, or somebody waits for a confirmation.
     pub changed: bool,
+    /// True if mail was acknowledged, or may have been, that the other node lacks.
+    pub alone: bool,
+    /// True if it may be writer although UIDs have not been lifted: a person has said so.
+    pub unlifted: bool,
     /// True while a tail is being merged.
     pub merging: bool,
     /// True if the rest of a receive that was cut off could not be sent.
@@ -214,6 +220,7 @@ impl Situation<'_> {
             }),
             resume_token: live.and_then(|live| live.resume_token.clone()),
             tails: self.pool.tails.iter().map(tail_view).collect(),
+            alone: self.alone,
         }
     }
 }

@@ -61,6 +61,7 @@ mod tests {
             held: Vec::new(),
             resume_token: None,
             tails: Vec::new(),
+            alone: false,
         };
         Heard {
             view: Some(view),

@@ -76,6 +76,7 @@ fn view(epoch: u64) -> PeerView {
         held: vec![Guid(7)],
         resume_token: None,
         tails: Vec::new(),
+        alone: false,
     }
 }
 

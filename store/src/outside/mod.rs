@@ -2,15 +2,16 @@
 
 mod maildir;
 mod merge;
+mod mounts;
 mod uids;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::process::Command;
 use tokio::time::timeout;
-use tracing::warn;
 
 use crate::act::{MergeJob, Outside, OutsideError};
 use crate::config::{CommandLine, DoorsConfig, MailConfig};
@@ -68,7 +69,11 @@ pub(crate) async fn run(line: &[String], limit: Duration) -> Result<Ended, Outsi
 
 /// Runs a command that has to end well, and gives its output.
 pub(crate) async fn run_well(line: &[String], limit: Duration) -> Result<String, OutsideError> {
-    let ended = run(line, limit).await?;
+    well(line, run(line, limit).await?)
+}
+
+/// The output of a command that ended well.
+pub(crate) fn well(line: &[String], ended: Ended) -> Result<String, OutsideError> {
     if ended.status == Some(0) {
         return Ok(ended.stdout);
     }
@@ -102,6 +107,7 @@ async fn each(commands: &[CommandLine], limit: Duration) -> Result<(), OutsideEr
 #[async_trait]
 impl Outside for Machine {
     async fn open_doors(&self) -> Result<(), OutsideError> {
+        mounts::check(&self.mail.pid_file, Path::new("/proc"), &self.mountpoint)?;
         in_turn(&self.doors.open, self.doors.limit.0).await
     }
 
@@ -110,11 +116,9 @@ impl Outside for Machine {
     }
 
     async fn lift_uids(&self) -> Result<(), OutsideError> {
-        // Without it a client may be confused by one message; without a writer nobody has any mail.
-        if let Err(error) = uids::lift(&self.mail, &self.mountpoint).await {
-            warn!("not all UIDs were lifted: {error}");
-        }
-        Ok(())
+        let limit = self.mail.lift_limit.0;
+        let lifted = timeout(limit, uids::lift(&self.mail, &self.mountpoint)).await;
+        lifted.unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
     }
 
     async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {

@@ -5,9 +5,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{maildir, run_well};
+use tracing::warn;
+
+use super::{maildir, run, run_well, well};
 use crate::act::OutsideError;
 use crate::config::MailConfig;
+
+/// How doveadm ends for a user whom it does not know (doveadm(1), EX_NOUSER).
+const NO_USER: i32 = 67;
 
 /// Lifts all; the error is the first of those that did not work.
 pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<(), OutsideError> {
@@ -34,11 +39,14 @@ async fn lift_user(mail: &MailConfig, user: &str) -> Result<(), OutsideError> {
             .chain(words.iter().map(|word| (*word).to_owned()))
             .collect()
     };
-    let list = run_well(
-        &line(&["-f", "tab", "mailbox", "status", "-u", user, "uidnext", "*"]),
-        mail.limit.0,
-    )
-    .await?;
+    let status = line(&["-f", "tab", "mailbox", "status", "-u", user, "uidnext", "*"]);
+    let ended = run(&status, mail.limit.0).await?;
+    if ended.status == Some(NO_USER) {
+        // Nobody can log in to a home that was left over.
+        warn!("{user} has mail, and Dovecot does not know the user: UIDs stay as they are");
+        return Ok(());
+    }
+    let list = well(&status, ended)?;
     for (mailbox, next) in next_uids(&list) {
         let next = next.saturating_add(mail.lift).to_string();
         let update = line(&["mailbox", "update", "-u", user, "--min-next-uid", &next, &mailbox]);

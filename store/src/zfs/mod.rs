@@ -68,6 +68,8 @@ pub struct Marks {
     pub rebase: Option<String>,
     /// True once everything in a tail is live.
     pub merged: bool,
+    /// True if the other node was heard to have mail that is not here, and to have acknowledged it.
+    pub behind: bool,
 }
 
 /// A change of [`Marks`].
@@ -85,6 +87,8 @@ pub enum Mark {
     Rebase(Option<String>),
     /// A tail is merged.
     Merged,
+    /// Sets whether acknowledged mail is missing here.
+    Behind(bool),
 }
 
 /// A snapshot.
@@ -325,6 +329,7 @@ fn property(mark: &Mark) -> (String, String) {
         Mark::Lifted(epoch) => ("lifted", epoch.to_string()),
         Mark::Rebase(base) => ("rebase", base.clone().unwrap_or_else(|| "-".to_owned())),
         Mark::Merged => ("merged", "yes".to_owned()),
+        Mark::Behind(behind) => ("behind", if *behind { "yes" } else { "-" }.to_owned()),
     };
     (format!("{PREFIX}{name}"), value)
 }

@@ -7,7 +7,8 @@ use super::{Change, Dataset, Guid, Marks, Role, Snapshot};
 
 /// Columns of a list of file systems, for [`datasets`].
 pub const DATASET_COLUMNS: &str = "name,readonly,mounted,origin,receive_resume_token,written,creation,\
-cluster-store:epoch,cluster-store:role,cluster-store:boot,cluster-store:lifted,cluster-store:rebase,cluster-store:merged";
+cluster-store:epoch,cluster-store:role,cluster-store:boot,cluster-store:lifted,cluster-store:rebase,cluster-store:merged,\
+cluster-store:behind";
 
 /// Columns of a list of snapshots and bookmarks, for [`points`].
 pub const POINT_COLUMNS: &str = "name,type,guid,written,clones";
@@ -44,6 +45,7 @@ fn dataset(line: &str, now: Duration) -> Option<Dataset> {
         lifted,
         rebase,
         merged,
+        behind,
     ] = fields[..]
     else {
         return None;
@@ -68,6 +70,7 @@ fn dataset(line: &str, now: Duration) -> Option<Dataset> {
             lifted: number(lifted)?,
             rebase: given(rebase),
             merged: merged == "yes",
+            behind: behind == "yes",
         },
         snapshots: Vec::new(),
         bookmarks: BTreeMap::new(),
@@ -185,7 +188,7 @@ fn inside(path: &str, root: &str) -> String {
 mod tests {
     use super::*;
 
-    const MAIL: &str = "tank/mail\ton\tyes\t-\t-\t1024\t100\t3\tstandby\t-\t-\t-\t-";
+    const MAIL: &str = "tank/mail\ton\tyes\t-\t-\t1024\t100\t3\tstandby\t-\t-\t-\t-\t-";
 
     #[test]
     fn a_file_system_and_its_notes_are_read() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Agent;
+use super::{Agent, Alone};
 use crate::agent::Committed;
 use crate::config::Policy;
 use crate::core::{Doors, Standing};
@@ -65,11 +65,17 @@ impl Agent {
             (true, false, Policy::Defer) | (false, _, _) => Committed::Deferred,
         };
         for waiter in self.waiters.all() {
+            if answer == Committed::Alone {
+                self.alone = Alone::Yes;
+            }
             let _ = waiter.answer.send(answer);
         }
     }
 
     pub(super) fn confirm(&mut self, there: &[Guid]) {
+        if matches!(self.alone, Alone::UpTo(guid) if there.contains(&guid)) {
+            self.alone = Alone::No;
+        }
         let confirmed = self.waiters.confirmed(there);
         if confirmed.is_empty() {
             return;

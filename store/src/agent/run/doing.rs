@@ -3,7 +3,7 @@
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use super::{Agent, Left, Owned, Waiter, hands, refuse};
+use super::{Agent, Alone, Left, Owned, Waiter, hands, refuse};
 use crate::act::{Hands, Outcome, Served};
 use crate::agent::{Command, Committed};
 use crate::config::Policy;
@@ -27,6 +27,9 @@ impl Agent {
             // What is written from now on may not be in it.
             self.activity = self.parts.zfs.activity(&self.parts.layout.dataset);
         }
+        if matches!(action, Action::LiftUids { .. }) {
+            self.lift_begun.get_or_insert_with(Instant::now);
+        }
         let begun = Instant::now();
         let done = self.perform(&action, &pool).await;
         if matches!(done, Left::Done(Ok(_))) {
@@ -41,7 +44,11 @@ impl Agent {
                     Action::CloseDoors => self.doors_stuck = true,
                     _ => {}
                 }
-                self.fail(&error.to_string());
+                let why = error.to_string();
+                self.fail(&why);
+                if matches!(action, Action::LiftUids { .. }) {
+                    self.not_lifted(&why);
+                }
             }
             Left::For(command) => {
                 info!("{action:?} is left for something more urgent");
@@ -80,7 +87,12 @@ impl Agent {
                 // One receiver of mail may not block the others: they join the next group meanwhile.
                 command = self.parts.commands.recv() => match command {
                     // A peer that does not follow, because it gets its first copy, confirms nothing soon.
-                    Some(Command::Commit(answer)) if !follows => drop(answer.send(alone)),
+                    Some(Command::Commit(answer)) if !follows => {
+                        if alone == Committed::Alone {
+                            self.alone = Alone::Yes;
+                        }
+                        let _ = answer.send(alone);
+                    }
                     Some(Command::Commit(answer)) => {
                         let since = Instant::now();
                         self.waiters.push(Waiter { since, answer });
@@ -91,6 +103,9 @@ impl Agent {
                 // Both send at once: this one gives way, and both look again.
                 Some(call) = self.parts.calls.recv() => refuse(call),
                 () = sleep_until(late), if !self.waiters.is_empty() => {
+                    if alone == Committed::Alone {
+                            self.alone = Alone::Yes;
+                        }
                     for waiter in self.waiters.all() {
                         let _ = waiter.answer.send(alone);
                     }
@@ -112,6 +127,9 @@ impl Agent {
         match &outcome {
             Outcome::Taken(snapshot) => {
                 self.waiters.taken(snapshot.guid);
+                if self.alone == Alone::Yes {
+                    self.alone = Alone::UpTo(snapshot.guid);
+                }
                 self.changed = false;
                 self.next_poll = Instant::now() + self.parts.timing.interval;
                 self.parts.metrics.snapshots.inc();
@@ -137,8 +155,10 @@ impl Agent {
             }
             Outcome::Look | Outcome::Tidied => {}
         }
-        if matches!(action, Action::EndReplace { .. } | Action::Settle) {
-            self.modified = false;
+        match action {
+            Action::EndReplace { .. } | Action::Settle => self.modified = false,
+            Action::LiftUids { .. } => self.lift_begun = None,
+            _ => {}
         }
         if !self.pool.as_mut().is_some_and(|pool| pool.after(action, &outcome)) {
             self.pool = None;
@@ -230,6 +250,8 @@ impl Agent {
             doors_stuck: self.doors_stuck,
             tidy_due: false,
             tidying: self.tidying,
+            alone: false,
+            unlifted: self.forced,
         };
         let hands = owned.hands();
         let mut work = std::pin::pin!(hands.serve(&situation, offer, stream));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::beside::Ended;
 use super::figures::Times;
@@ -16,6 +16,7 @@ use super::{Answer, Command, Committed, Lags, Parts, Status};
 use crate::act::{ActError, Hands, Outcome, Outside, Peer};
 use crate::core::{
     Action, Decision, Doors, Layout, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
+    may_promote_by_force,
 };
 use crate::link::Heard;
 use crate::link::server::Call;
@@ -26,6 +27,22 @@ struct Wish {
     goal: Role,
     since: Instant,
     answer: oneshot::Sender<Answer>,
+}
+
+/// Somebody who wants this node to be writer.
+struct Petition {
+    force: bool,
+    wish: Wish,
+}
+
+/// Whether mail was acknowledged that only this node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alone {
+    No,
+    /// It was, or may have been before the agent was started again.
+    Yes,
+    /// All of it is in this snapshot.
+    UpTo(Guid),
 }
 
 struct Waiter {
@@ -51,7 +68,12 @@ pub struct Agent {
     waiters: Waiters<Waiter>,
     wishes: Vec<Wish>,
     /// Who wants this node to be writer, and has not been heard yet.
-    petitions: Vec<Wish>,
+    petitions: Vec<Petition>,
+    alone: Alone,
+    /// When lifting UIDs was begun, while it does not work.
+    lift_begun: Option<Instant>,
+    /// A person has said that the other node is lost for good.
+    forced: bool,
     trouble: Option<String>,
     last_done: Option<Action>,
     /// What runs beside says here that it has ended.
@@ -152,6 +174,9 @@ impl Agent {
             waiters: Waiters::default(),
             wishes: Vec::new(),
             petitions: Vec::new(),
+            alone: Alone::Yes,
+            lift_begun: None,
+            forced: false,
             trouble: None,
             last_done: None,
             ends,
@@ -289,6 +314,8 @@ impl Agent {
             doors_stuck: self.doors_stuck,
             tidy_due: Instant::now() >= self.next_tidy,
             tidying: self.tidying,
+            alone: self.alone != Alone::No,
+            unlifted: self.forced,
         }
     }
 
@@ -367,15 +394,13 @@ impl Agent {
                 since: Instant::now(),
                 answer,
             }),
-            Command::Promote(answer) => {
+            Command::Promote { force, answer } => {
                 self.not_before = Instant::now();
                 self.pool = None;
                 let since = Instant::now();
-                self.petitions.push(Wish {
-                    goal: Role::Writer,
-                    since,
-                    answer,
-                });
+                let goal = Role::Writer;
+                let wish = Wish { goal, since, answer };
+                self.petitions.push(Petition { force, wish });
             }
             Command::Demote(answer) => {
                 info!("asked to be standby");
@@ -395,7 +420,8 @@ impl Agent {
     fn wish(&mut self, goal: Role, answer: oneshot::Sender<Answer>) {
         self.not_before = Instant::now();
         let others = self.wishes.extract_if(.., |wish| wish.goal != goal);
-        for other in others.chain(self.petitions.drain(..)) {
+        let petitioners = self.petitions.drain(..).map(|petition| petition.wish);
+        for other in others.chain(petitioners) {
             let _ = other.answer.send(Err(format!("asked to be {goal} in the meantime")));
         }
         self.wishes.push(Wish {
@@ -411,24 +437,54 @@ impl Agent {
         if self.petitions.is_empty() {
             return;
         }
-        let refusal = match &self.pool {
-            None => Err("the pool cannot be looked at"),
-            Some(pool) => may_promote(&self.situation(pool)),
-        };
         for petition in std::mem::take(&mut self.petitions) {
+            let refusal = match (&self.pool, petition.force) {
+                (None, _) => Err("the pool cannot be looked at"),
+                (Some(pool), false) => may_promote(&self.situation(pool)),
+                (Some(pool), true) => may_promote_by_force(&self.situation(pool)),
+            };
             match refusal {
-                Ok(()) => {
-                    info!("asked to be writer");
-                    self.goal = Role::Writer;
-                    self.wish(Role::Writer, petition.answer);
-                }
-                Err(why) if petition.since.elapsed() >= self.parts.timing.drain => {
+                Ok(()) => self.grant(petition),
+                Err(why) if petition.wish.since.elapsed() >= self.parts.timing.drain => {
                     warn!("asked to be writer, refused: {why}");
                     // Who asked may have gone.
-                    let _ = petition.answer.send(Err(why.to_owned()));
+                    let _ = petition.wish.answer.send(Err(why.to_owned()));
                 }
                 Err(_) => self.petitions.push(petition),
             }
+        }
+    }
+
+    fn grant(&mut self, petition: Petition) {
+        info!("asked to be writer");
+        if petition.force {
+            error!(
+                "FORCED to be writer: mail that only the other node has acknowledged is missing here. Should it ever come \
+                 back, it has to come back as standby, and its mail is merged"
+            );
+        }
+        self.forced = petition.force;
+        self.lift_begun = None;
+        self.goal = Role::Writer;
+        self.wish(Role::Writer, petition.wish.answer);
+    }
+
+    /// UIDs that are not lifted keep the doors closed, and at last the node from being writer: mail that clients have seen
+    /// under a UID would turn into other mail.
+    fn not_lifted(&mut self, why: &str) {
+        let begun = *self.lift_begun.get_or_insert_with(Instant::now);
+        if begun.elapsed() < self.parts.timing.lift {
+            return;
+        }
+        let text = format!(
+            "UIDs could not be lifted within {:?}, the doors stay closed and this node is standby again: {why}",
+            self.parts.timing.lift
+        );
+        error!("{text}");
+        self.lift_begun = None;
+        self.goal = Role::Standby;
+        for wish in self.wishes.extract_if(.., |wish| wish.goal == Role::Writer) {
+            let _ = wish.answer.send(Err(text.clone()));
         }
     }
 

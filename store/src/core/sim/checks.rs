@@ -26,6 +26,7 @@ impl World {
             tidying: None,
             steps: 0,
             heard: Mutex::default(),
+            alone: node.alone,
         };
         again.pool.fuse(None);
         let before = again.pool.state();

@@ -75,6 +75,8 @@ pub struct Node {
     steps: u32,
     /// What the other node said last.
     heard: Mutex<Option<PeerView>>,
+    /// It has acknowledged mail, or may have, that is in no snapshot which the other node has confirmed.
+    alone: bool,
 }
 
 pub struct World {
@@ -128,6 +130,7 @@ impl World {
             tidying: None,
             steps: 0,
             heard: Mutex::default(),
+            alone: true,
         };
         World {
             nodes: [node(1), node(2)],
@@ -189,6 +192,8 @@ impl World {
             doors_stuck: false,
             tidy_due: node.steps.is_multiple_of(3),
             tidying: node.tidying.is_some(),
+            alone: node.alone,
+            unlifted: false,
         }
     }
 
@@ -363,6 +368,7 @@ impl World {
         if alone && self.policy == Policy::Accept {
             for id in self.nodes[index].waiters.all() {
                 self.acknowledged.insert(id, true);
+                self.nodes[index].alone = true;
             }
         }
         if alone && self.policy == Policy::Defer {
@@ -427,6 +433,8 @@ impl World {
                 for id in node.waiters.confirmed(&view.snapshots) {
                     self.acknowledged.insert(id, true);
                 }
+                // All that was written is in the snapshot that the other node has now.
+                node.alone &= node.written > 0;
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ impl World {
     /// The gateway offers a message to the node whose doors are open.
     pub fn deliver(&mut self, id: u32) {
         self.acknowledged.entry(id).or_insert(false);
+        let lonely = !self.link || self.nodes.iter().any(|node| node.pool.is_down());
         let open = |node: &&mut Node| {
             *node.doors.lock().expect("doors") == Doors::Open
                 && node.pool.is_writable(MAIL)
@@ -24,9 +25,9 @@ impl World {
             );
         }
         node.waiters.push(id);
-        let alone = !self.link || self.nodes.iter().any(|node| node.pool.is_down());
-        if alone && self.policy == Policy::Accept {
+        if lonely && self.policy == Policy::Accept {
             self.acknowledged.insert(id, true);
+            node.alone = true;
         }
         self.trace.push(format!("delivered {id}"));
     }

@@ -140,9 +140,9 @@ async fn what_is_there_already_is_no_error_where_an_action_may_be_repeated() {
 async fn a_look_puts_file_systems_snapshots_and_holds_together_and_leaves_other_datasets_out() {
     let (_script, commands) = Script::new(
         "case \"$*\" in\n*filesystem*)\n\
-         printf 'tank\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\n'\n\
-         printf 'tank/mail\\ton\\tyes\\t-\\t-\\t0\\t1\\t4\\tstandby\\t-\\t-\\t-\\t-\\n'\n\
-         printf 'tank/mailman\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\n' ;;\n\
+         printf 'tank\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\t-\\n'\n\
+         printf 'tank/mail\\ton\\tyes\\t-\\t-\\t0\\t1\\t4\\tstandby\\t-\\t-\\t-\\t-\\t-\\n'\n\
+         printf 'tank/mailman\\toff\\tyes\\t-\\t-\\t0\\t1\\t-\\t-\\t-\\t-\\t-\\t-\\t-\\n' ;;\n\
          *snapshot,bookmark*) printf 'tank/mail@cs-4-1\\tsnapshot\\t77\\t0\\t-\\n' ;;\n\
          holds*) printf 'tank/mail@cs-4-1\\tcluster-store\\t1700000000\\n' ;;\nesac",
     );

@@ -52,6 +52,7 @@ struct Inner {
     /// Distinguishes the snapshots of two pools.
     seed: u64,
     forced_receive: bool,
+    receives_refused: bool,
 }
 
 /// The model.
@@ -177,6 +178,7 @@ fn apply(marks: &mut Marks, changes: &[Mark]) {
             Mark::Lifted(epoch) => marks.lifted = epoch,
             Mark::Rebase(base) => marks.rebase = base,
             Mark::Merged => marks.merged = true,
+            Mark::Behind(behind) => marks.behind = behind,
         }
     }
 }
@@ -219,6 +221,11 @@ impl FakePool {
     /// A planted defect: receives roll back first, as `recv -F` does.
     pub fn force_receives(&self) {
         self.lock().forced_receive = true;
+    }
+
+    /// Its disks take nothing in.
+    pub fn refuse_receives(&self, refuse: bool) {
+        self.lock().receives_refused = refuse;
     }
 
     /// Snapshots so far.

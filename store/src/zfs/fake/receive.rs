@@ -10,6 +10,9 @@ pub fn receive(
     new: &NewProperties,
     wire: Wire,
 ) -> Result<(), ZfsError> {
+    if inner.receives_refused {
+        return Err(failed("zfs receive", "out of space"));
+    }
     let forced = inner.forced_receive;
     let snapshot = FakeSnapshot {
         name: wire.name,
