@@ -47,7 +47,7 @@ fn page(bundle: &Bundle, node: &str) -> String {
 
 #[test]
 fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
-    for name in ["pair", "no-gateway", "store"] {
+    for name in ["pair", "access", "no-gateway", "store"] {
         let cluster = example(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         let mut settings = insta::Settings::clone_current();
