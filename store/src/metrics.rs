@@ -36,6 +36,8 @@ pub struct Metrics {
     pub sent: Counter,
     /// Actions that failed.
     pub failures: Counter,
+    /// Files that both nodes had changed when a tail was merged.
+    pub conflicts: Counter,
     /// Messages acknowledged with the peer's confirmation.
     pub confirmed: Counter,
     confirmation: Histogram,
@@ -88,6 +90,10 @@ impl Default for Metrics {
             snapshots: counter("snapshots", "Snapshots taken"),
             sent: counter("streams_confirmed", "Streams that the other node has confirmed"),
             failures: counter("failures", "Actions that failed"),
+            conflicts: counter(
+                "merge_conflicts",
+                "Files that both nodes had changed when a tail was merged",
+            ),
             confirmed: counter(
                 "messages_confirmed",
                 "Messages acknowledged with the other node's confirmation",

@@ -1,6 +1,6 @@
 //! Each action, step by step.
 
-use super::{ActError, Hands, MergeJob, Outcome};
+use super::{ActError, Conflicts, Hands, MergeJob, Outcome};
 use crate::core::{Action, Offer, Pool, Standing, Target, Tidy};
 use crate::zfs::{Dataset, Guid, Mark, NewProperties, Role, Sending, Since};
 
@@ -83,7 +83,7 @@ impl Hands<'_> {
             Action::CloneBack { old, base } => self.clone_back(pool, old, base).await?,
             Action::PromoteClone { .. } => self.zfs.promote(dataset).await?,
             Action::EndReplace { old } => self.zfs.mark(old, &[Mark::Rebase(None)]).await?,
-            Action::Merge { tail } => self.merge(pool, tail).await?,
+            Action::Merge { tail } => return Ok(Outcome::Merged(self.merge(pool, tail).await?)),
             Action::NoteBehind(behind) => self.zfs.mark(dataset, &[Mark::Behind(*behind)]).await?,
             Action::Discard { dataset } => self.discard(pool, dataset).await?,
         }
@@ -244,7 +244,7 @@ impl Hands<'_> {
         Ok(())
     }
 
-    async fn merge(&self, pool: &Pool, tail: &str) -> Result<(), ActError> {
+    async fn merge(&self, pool: &Pool, tail: &str) -> Result<Conflicts, ActError> {
         let gone = || ActError::Gone(tail.to_owned());
         let found = pool.tails.iter().find(|found| found.name == tail).ok_or_else(gone)?;
         let (Some(newest), Some(base)) = (found.newest(), &found.origin) else {
@@ -264,15 +264,16 @@ impl Hands<'_> {
             live_root: self.layout.mountpoint.clone(),
             tail: tail.to_owned(),
             tail_root,
+            epoch: found.marks.epoch,
             tail_changes: self.zfs.diff(base, &format!("{tail}@{}", newest.name)).await?,
             live_changes: self.zfs.diff(base, live).await?,
         };
-        self.outside.merge(&job).await?;
+        let conflicts = self.outside.merge(&job).await?;
         // The old writer gives up its own copy once it sees the mark: all of it has to be in the pool by then.
         self.zfs.sync(live).await?;
         self.zfs.unmount(tail).await?;
         self.zfs.mark(tail, &[Mark::Merged]).await?;
-        Ok(())
+        Ok(conflicts)
     }
 
     async fn discard(&self, pool: &Pool, name: &str) -> Result<(), ActError> {

@@ -47,11 +47,16 @@ pub trait Outside: Send + Sync {
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
     /// seen for mail which only the other node has. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;
-    /// Merges a mounted tail into the live store and verifies that all of it is there. May be repeated.
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError>;
+    /// Merges a mounted tail into the live store and verifies that all of it is there; gives what was changed on both nodes.
+    /// May be repeated.
+    async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError>;
     /// Where a tail is mounted for its merge.
     fn tail_mountpoint(&self) -> String;
 }
+
+/// Files that both nodes have changed and of which one version is kept beside the live one, as paths from the root of the
+/// store.
+pub type Conflicts = Vec<String>;
 
 /// What there is to merge.
 #[derive(Debug, Clone)]
@@ -64,6 +69,8 @@ pub struct MergeJob {
     pub tail: String,
     /// Where it is mounted, writable.
     pub tail_root: String,
+    /// Epoch of the tail.
+    pub epoch: u64,
     /// What the tail has changed since the common snapshot.
     pub tail_changes: Vec<Change>,
     /// What is changed in the live store since then.
@@ -109,6 +116,8 @@ pub enum Outcome {
     Taken(Snapshot),
     /// Nothing changed here; the other node says this of itself.
     Peer(PeerView),
+    /// A tail is merged; the pool has to be looked at again.
+    Merged(Conflicts),
     /// The doors changed, nothing else.
     Doors,
     /// Snapshots were tidied, nothing else changed.

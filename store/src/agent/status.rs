@@ -44,6 +44,10 @@ pub struct Status {
     pub trouble: Option<String>,
     /// Tails that wait to be merged.
     pub unmerged: usize,
+    /// True if the peer has acknowledged mail that is not here.
+    pub behind: bool,
+    /// Files that both nodes had changed when a tail was merged last: paths from the mountpoint, beside the live ones.
+    pub conflicts: Vec<String>,
     /// Datasets that are kept for their retention.
     pub kept: Vec<String>,
     /// Messages that wait for a confirmation.
@@ -67,21 +71,16 @@ impl Status {
             doing: "starting".to_owned(),
             trouble: None,
             unmerged: 0,
+            behind: false,
+            conflicts: Vec::new(),
             kept: Vec::new(),
             waiting: 0,
             lag: Lags::default(),
         }
     }
 
-    /// Of a situation.
-    pub fn of(
-        situation: &Situation,
-        follows: bool,
-        doing: String,
-        trouble: Option<String>,
-        waiting: usize,
-        lag: Lags,
-    ) -> Status {
+    /// Of a situation; what only the agent knows is still to be set.
+    pub fn of(situation: &Situation, follows: bool, doing: String) -> Status {
         let Pool { live, olds, tails } = situation.pool;
         let live = live.as_ref();
         Status {
@@ -94,11 +93,10 @@ impl Status {
             peer_newest: situation.peer.and_then(crate::core::PeerView::newest),
             follows,
             doing,
-            trouble,
+            behind: live.is_some_and(|live| live.marks.behind),
             unmerged: tails.iter().filter(|tail| !tail.marks.merged).count(),
             kept: olds.iter().chain(tails).map(|dataset| dataset.name.clone()).collect(),
-            waiting,
-            lag,
+            ..Status::unknown()
         }
     }
 }

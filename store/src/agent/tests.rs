@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::act::{MergeJob, OutsideError};
+use crate::act::{Conflicts, MergeJob, OutsideError};
 use crate::core::{Doors, Standing};
 use crate::link::Tls;
 use crate::link::client::Client;
@@ -56,7 +56,7 @@ impl Outside for FakeOutside {
         }
     }
 
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {
+    async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
         for change in &job.tail_changes {
             let Change::Added(path) = change else { continue };
             let text = self.pool.files(&job.tail)[path].clone();
@@ -64,7 +64,7 @@ impl Outside for FakeOutside {
                 return Err(OutsideError("cannot write".to_owned()));
             }
         }
-        Ok(())
+        Ok(Conflicts::new())
     }
 
     fn tail_mountpoint(&self) -> String {

@@ -1,5 +1,6 @@
 //! What the agent touches besides ZFS: the doors, and Dovecot.
 
+mod homes;
 mod maildir;
 mod merge;
 mod mounts;
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::act::{MergeJob, Outside, OutsideError};
+use crate::act::{Conflicts, MergeJob, Outside, OutsideError};
 use crate::config::{CommandLine, DoorsConfig, MailConfig};
 
 /// The real thing.
@@ -121,8 +122,11 @@ impl Outside for Machine {
         lifted.unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
     }
 
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {
-        merge::merge(&self.mail, job).await
+    async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
+        merge::merge(&self.mail, job).await?;
+        let (mail, job) = (self.mail.clone(), job.clone());
+        let merged = tokio::task::spawn_blocking(move || homes::merge(&mail, &job)).await;
+        merged.map_err(|error| OutsideError(error.to_string()))?
     }
 
     fn tail_mountpoint(&self) -> String {

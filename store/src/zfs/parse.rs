@@ -152,7 +152,7 @@ pub fn taken(output: &str, name: &str) -> Option<Snapshot> {
     })
 }
 
-/// Lines of `zfs diff -H -F -h`; directories and special files are left out. `root` is where the dataset is mounted.
+/// Lines of `zfs diff -H -F -h`; folders and special files are left out, links (`@`) are not. `root` is where the dataset is mounted.
 pub fn changes(output: &str, root: &str) -> Result<Vec<Change>, String> {
     let mut changes = Vec::new();
     for line in output.lines() {
@@ -160,7 +160,7 @@ pub fn changes(output: &str, root: &str) -> Result<Vec<Change>, String> {
         let (Some(kind), Some(file), Some(path)) = (fields.first(), fields.get(1), fields.get(2)) else {
             return Err(line.to_owned());
         };
-        if *file != "F" {
+        if !matches!(*file, "F" | "@") {
             continue;
         }
         changes.push(match (*kind, fields.get(3)) {

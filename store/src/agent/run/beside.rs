@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::{Agent, Owned};
-use crate::act::Outcome;
+use crate::act::{Conflicts, Outcome};
 use crate::core::{Action, Tidy};
 use crate::zfs::Guid;
 
@@ -14,7 +14,7 @@ pub(super) enum Ended {
     Tidied(Tidy, Result<(), String>),
     /// Bytes written since this snapshot.
     Written(Option<Guid>, Result<u64, String>),
-    Merged(Result<(), String>),
+    Merged(Result<Conflicts, String>),
 }
 
 impl Agent {
@@ -60,8 +60,11 @@ impl Agent {
         self.merging = true;
         let (owned, ends) = (self.owned(), self.ends.clone());
         tokio::spawn(async move {
-            let done = owned.hands().perform(&Action::Merge { tail }, &pool).await;
-            let done = done.map(drop).map_err(|error| error.to_string());
+            let done = match owned.hands().perform(&Action::Merge { tail }, &pool).await {
+                Ok(Outcome::Merged(conflicts)) => Ok(conflicts),
+                Ok(_) => Ok(Conflicts::new()),
+                Err(error) => Err(error.to_string()),
+            };
             let _ = ends.send(Ended::Merged(done)).await;
         });
     }
@@ -112,12 +115,17 @@ impl Agent {
         }
     }
 
-    fn end_merge(&mut self, merged: Result<(), String>) {
+    fn end_merge(&mut self, merged: Result<Conflicts, String>) {
         self.pool = None;
         match merged {
-            Ok(()) => {
+            Ok(conflicts) => {
                 self.merging = false;
-                info!("the tail is merged");
+                info!(
+                    "the tail is merged; {} file(s) were changed on both nodes",
+                    conflicts.len()
+                );
+                self.parts.metrics.conflicts.inc_by(conflicts.len() as u64);
+                self.conflicts = conflicts;
             }
             Err(why) => {
                 error!("the tail is not merged, and is kept: {why}");

@@ -153,7 +153,7 @@ impl Agent {
                     Doors::Closed
                 };
             }
-            Outcome::Look | Outcome::Tidied => {}
+            Outcome::Look | Outcome::Tidied | Outcome::Merged(_) => {}
         }
         match action {
             Action::EndReplace { .. } | Action::Settle => self.modified = false,

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use self::beside::Ended;
 use super::figures::Times;
 use super::{Answer, Command, Committed, Lags, Parts, Status};
-use crate::act::{ActError, Hands, Outcome, Outside, Peer};
+use crate::act::{ActError, Conflicts, Hands, Outcome, Outside, Peer};
 use crate::core::{
     Action, Decision, Doors, Layout, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide, may_promote,
     may_promote_by_force,
@@ -80,6 +80,8 @@ pub struct Agent {
     ends: mpsc::Sender<Ended>,
     ended: mpsc::Receiver<Ended>,
     merging: bool,
+    /// Of the last merge.
+    conflicts: Conflicts,
     tidying: bool,
     polling: bool,
     merge_again: Option<Instant>,
@@ -182,6 +184,7 @@ impl Agent {
             ends,
             ended,
             merging: false,
+            conflicts: Conflicts::new(),
             tidying: false,
             polling: false,
             merge_again: None,
@@ -338,14 +341,13 @@ impl Agent {
             Decision::StepDown => "giving up the writer's role".to_owned(),
             Decision::Rest(why) => (*why).to_owned(),
         };
-        let status = Status::of(
-            &situation,
-            self.follows(),
-            doing,
-            self.trouble.clone(),
-            self.waiters.len(),
-            self.times.lags(),
-        );
+        let status = Status {
+            trouble: self.trouble.clone(),
+            conflicts: self.conflicts.clone(),
+            waiting: self.waiters.len(),
+            lag: self.times.lags(),
+            ..Status::of(&situation, self.follows(), doing)
+        };
         let view = situation.view();
         self.parts.metrics.stands(&status);
         self.parts

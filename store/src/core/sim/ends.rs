@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
-use crate::act::{MergeJob, OutsideError, PeerError};
+use crate::act::{Conflicts, MergeJob, OutsideError, PeerError};
 use crate::core::{Offer, Refusal, accept};
 use crate::zfs::{Change, Guid, Stream};
 
@@ -51,7 +51,7 @@ impl Outside for SimOutside<'_> {
         Ok(())
     }
 
-    async fn merge(&self, job: &MergeJob) -> Result<(), OutsideError> {
+    async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
         let tail = self.0.pool.files(&job.tail);
         for change in &job.tail_changes {
             let Change::Added(path) = change else { continue };
@@ -61,7 +61,7 @@ impl Outside for SimOutside<'_> {
                 return Err(OutsideError("the live store cannot be written".to_owned()));
             }
         }
-        Ok(())
+        Ok(Conflicts::new())
     }
 
     fn tail_mountpoint(&self) -> String {

@@ -65,6 +65,7 @@ impl Stage {
             live_root: place("live"),
             tail: "tank/mail-tail-1".to_owned(),
             tail_root: place("tail"),
+            epoch: 1,
             tail_changes: added(tail),
             live_changes: added(live),
         };
