@@ -28,6 +28,15 @@ pub struct Figures {
     pub max_ms: u64,
 }
 
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Figures {
+            p50_ms, p99_ms, max_ms, ..
+        } = self;
+        write!(f, "{p50_ms} ms (p50), {p99_ms} ms (p99), {max_ms} ms (max)")
+    }
+}
+
 impl Times {
     /// Adds some.
     pub fn add(&mut self, times: impl IntoIterator<Item = Duration>) {

@@ -103,24 +103,8 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let doors = match self.doors {
-            Doors::Open => "open",
-            Doors::Closed => "closed",
-            Doors::Unknown => "in an unknown state",
-        };
-        writeln!(
-            f,
-            "This node is {}, epoch {}; its doors are {doors}.",
-            self.standing, self.epoch
-        )?;
-        if (self.standing == Standing::Writer) != (self.goal == Role::Writer) {
-            writeln!(f, "It shall be {}.", self.goal)?;
-        }
-        match (self.peer, self.newest == self.peer_newest) {
-            (None, _) => writeln!(f, "The peer cannot be reached.")?,
-            (Some(peer), true) => writeln!(f, "The peer is {peer} and has the same newest snapshot.")?,
-            (Some(peer), false) => writeln!(f, "The peer is {peer} and has another newest snapshot.")?,
-        }
+        self.this_node(f)?;
+        self.other_node(f)?;
         writeln!(f, "Now: {}.", self.doing)?;
         if let Some(trouble) = &self.trouble {
             writeln!(f, "Trouble: {trouble}")?;
@@ -131,9 +115,150 @@ impl fmt::Display for Status {
         if self.waiting > 0 {
             writeln!(f, "{} message(s) wait for the peer's confirmation.", self.waiting)?;
         }
+        self.lags(f)?;
+        for file in &self.conflicts {
+            writeln!(f, "Changed on both nodes, kept beside the live one: {file}")?;
+        }
         for dataset in &self.kept {
             writeln!(f, "Kept: {dataset}")?;
         }
         Ok(())
+    }
+}
+
+impl Status {
+    fn this_node(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doors = match self.doors {
+            Doors::Open => "open",
+            Doors::Closed => "closed",
+            Doors::Unknown => "in an unknown state",
+        };
+        let epoch = self.epoch;
+        match self.standing {
+            Standing::Empty => writeln!(f, "This node has no mail store; its doors are {doors}.")?,
+            Standing::Writer => writeln!(f, "This node is the writer, epoch {epoch}; its doors are {doors}.")?,
+            Standing::Standby => writeln!(f, "This node is standby, epoch {epoch}; its doors are {doors}.")?,
+            Standing::Unsettled => writeln!(
+                f,
+                "This node was the writer, epoch {epoch}, and finds out what it has; its doors are {doors}."
+            )?,
+        }
+        if self.standing == Standing::Empty && self.goal == Role::Standby {
+            writeln!(
+                f,
+                "It takes a copy of the peer's store by itself as soon as the peer is the writer."
+            )?;
+        }
+        if (self.standing == Standing::Writer) != (self.goal == Role::Writer) {
+            writeln!(f, "It shall be {}.", self.goal)?;
+        }
+        if self.behind {
+            writeln!(
+                f,
+                "It lacks mail that the peer has acknowledged, and becomes writer only once it has it."
+            )?;
+        }
+        Ok(())
+    }
+
+    fn other_node(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = match self.peer {
+            None => return writeln!(f, "The peer cannot be reached."),
+            Some(Standing::Empty) => return writeln!(f, "The peer has no mail store."),
+            Some(Standing::Writer) => "the writer",
+            Some(Standing::Standby) => "standby",
+            Some(Standing::Unsettled) => "finding out what it has",
+        };
+        let step = match self.newest == self.peer_newest {
+            true => "has the same newest snapshot",
+            false => "has another newest snapshot",
+        };
+        writeln!(f, "The peer is {peer} and {step}.")
+    }
+
+    fn lags(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lags {
+            confirmation,
+            snapshot,
+            send,
+        } = self.lag;
+        if confirmation.count == 0 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "The last {} message(s) were confirmed within {confirmation}; a snapshot took {snapshot}, its way to the peer {send}.",
+            confirmation.count
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer whose peer is late.
+    fn writer() -> Status {
+        Status {
+            standing: Standing::Writer,
+            goal: Role::Writer,
+            doors: Doors::Open,
+            epoch: 3,
+            newest: Some(Guid(0x2a)),
+            peer: Some(Standing::Standby),
+            peer_newest: Some(Guid(0x29)),
+            follows: true,
+            doing: "Snapshot".to_owned(),
+            trouble: Some("the peer is lost".to_owned()),
+            unmerged: 1,
+            behind: false,
+            conflicts: vec!["example.org/anna/sieve/main.sieve.conflict-2".to_owned()],
+            kept: vec!["tank/mail-tail-0000000000000007".to_owned()],
+            waiting: 2,
+            lag: Lags {
+                confirmation: Figures {
+                    count: 500,
+                    p50_ms: 640,
+                    p99_ms: 1210,
+                    max_ms: 2300,
+                },
+                ..Lags::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_writer_in_words() {
+        insta::assert_snapshot!(writer());
+    }
+
+    #[test]
+    fn a_node_with_a_new_disk_in_words() {
+        let status = Status {
+            peer: Some(Standing::Writer),
+            peer_newest: Some(Guid(1)),
+            doors: Doors::Closed,
+            doing: "waiting for the first copy of the mail dataset".to_owned(),
+            ..Status::unknown()
+        };
+        insta::assert_snapshot!(status);
+    }
+
+    #[test]
+    fn a_standby_that_lacks_mail_in_words() {
+        let status = Status {
+            standing: Standing::Standby,
+            behind: true,
+            epoch: 3,
+            doors: Doors::Closed,
+            doing: "the peer cannot be reached".to_owned(),
+            ..Status::unknown()
+        };
+        insta::assert_snapshot!(status);
+    }
+
+    #[test]
+    fn programs_find_the_same_fields_in_every_version() {
+        insta::assert_json_snapshot!(writer());
     }
 }
