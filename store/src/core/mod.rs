@@ -3,6 +3,7 @@
 
 mod accept;
 mod decide;
+mod promote;
 mod tidy;
 mod waiters;
 
@@ -16,7 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::accept::{Accepted, Offer, Refusal, Target, accept};
-pub use self::decide::{Action, Decision, decide, may_promote, may_promote_by_force};
+pub use self::decide::{Action, Decision, decide};
+pub use self::promote::{may_promote, may_promote_by_force};
 pub use self::tidy::Tidy;
 pub use self::waiters::Waiters;
 use crate::zfs::{Dataset, Guid, Role};

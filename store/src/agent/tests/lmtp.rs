@@ -1,6 +1,12 @@
 //! Mail by LMTP, through the proxy and the agent to the other node.
 
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
 use super::*;
+use crate::zfs::fake::FakePool;
 
 /// Dovecot: keeps each message in the pool, and answers 250.
 async fn dovecot(stream: tokio::net::UnixStream, pool: Arc<FakePool>, number: usize) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::zfs::Zfs;
+use crate::zfs::fake::FakePool;
 
 #[tokio::test]
 async fn a_standby_that_lacks_what_the_writer_acknowledged_alone_is_no_writer_even_after_a_crash() {

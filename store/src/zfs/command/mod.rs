@@ -2,6 +2,7 @@
 
 mod activity;
 mod head;
+mod spawn;
 mod stream;
 
 #[cfg(test)]
@@ -13,11 +14,11 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use self::head::Headed;
+pub use self::spawn::output;
+use self::spawn::{build, fed, start};
 use self::stream::{Checked, finish};
 use super::{
     Change, Dataset, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse,
@@ -47,77 +48,6 @@ local failed = zfs.sync.snapshot(name)
 if failed ~= 0 then error('cannot snapshot ' .. name .. ': errno ' .. failed) end
 return {guid = zfs.get_prop(name, 'guid'), written = zfs.get_prop(name, 'written')}
 ";
-
-/// The last bytes of an error output that are kept.
-const STDERR_KEPT: u64 = 8 * 1024;
-
-fn text(command: &Command) -> String {
-    let command = command.as_std();
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
-}
-
-/// Starts a command whose complaints are read; also gives it as it is shown in errors.
-fn start(command: &mut Command) -> Result<(Child, String), ZfsError> {
-    let shown = text(command);
-    match command.stderr(Stdio::piped()).spawn() {
-        Ok(child) => Ok((child, shown)),
-        Err(source) => Err(ZfsError::NotRun { command: shown, source }),
-    }
-}
-
-fn build<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Command {
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("LC_ALL", "C.UTF-8")
-        .kill_on_drop(true)
-        .stdin(Stdio::null());
-    command
-}
-
-/// Runs a command to its end and gives its standard output.
-pub async fn output(mut command: Command, limit: Duration) -> Result<String, ZfsError> {
-    let shown = text(&command);
-    let done = match timeout(limit, command.output()).await {
-        Err(_) => return Err(ZfsError::TooLong { command: shown, limit }),
-        Ok(Err(source)) => return Err(ZfsError::NotRun { command: shown, source }),
-        Ok(Ok(done)) => done,
-    };
-    well(&shown, &done)
-}
-
-/// Like [`output`], with something on standard input.
-async fn fed(mut command: Command, input: &str, limit: Duration) -> Result<String, ZfsError> {
-    let (mut child, shown) = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
-    let not_run = |source| ZfsError::NotRun {
-        command: shown.clone(),
-        source,
-    };
-    let work = async {
-        if let Some(mut stdin) = child.stdin.take() {
-            // One that ends without reading says why on standard error.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        }
-        child.wait_with_output().await.map_err(not_run)
-    };
-    match timeout(limit, work).await {
-        Ok(done) => well(&shown, &done?),
-        Err(_) => Err(ZfsError::TooLong { command: shown, limit }),
-    }
-}
-
-/// The standard output of a command that ended well.
-fn well(shown: &str, done: &std::process::Output) -> Result<String, ZfsError> {
-    if done.status.success() {
-        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
-    }
-    Err(ZfsError::Failed {
-        command: shown.to_owned(),
-        status: done.status.to_string(),
-        stderr: String::from_utf8_lossy(&done.stderr).trim().to_owned(),
-    })
-}
 
 impl Commands {
     async fn zfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, ZfsError> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::Child;
 
-use super::STDERR_KEPT;
+use super::spawn::STDERR_KEPT;
 use crate::zfs::ZfsError;
 
 pub async fn finish(child: &mut Child, command: &str) -> Result<(), ZfsError> {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use tokio::io::AsyncReadExt;
+use tokio::process::Command;
 
 use super::*;
 
