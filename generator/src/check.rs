@@ -17,6 +17,7 @@ mod certificates;
 mod clocks;
 mod database;
 mod dns;
+mod election;
 mod explain;
 mod holdings;
 mod mail;
@@ -80,6 +81,7 @@ pub fn examine(loaded: &Loaded) -> Examined {
         storage::check,
         pool::check,
         store::check,
+        election::check,
         database::check,
         mariadb::check,
         queue::check,

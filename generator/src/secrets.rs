@@ -23,7 +23,9 @@ mod password;
 mod rotate;
 
 pub use password::{ROUNDS, mailbox_hash};
-pub use rotate::{AUTHORITY, CERTIFICATES, DATABASE, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL};
+pub use rotate::{
+    AUTHORITY, CERTIFICATES, COROSYNC, DATABASE, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL,
+};
 
 /// The database accounts that get a password of their own: `roundcube` owns `roundcubemail`, `vmail` reads `vmail` for
 /// Postfix and Dovecot, `health` is asked by the health address.
@@ -38,6 +40,8 @@ const RENEW_DAYS: i64 = 30;
 
 const PASSWORD_LENGTH: usize = 32;
 const DES_KEY_LENGTH: usize = 24;
+/// Bytes of corosync's key: corosync-keygen(8) makes 256 and allows 128 to 4096.
+const AUTHKEY_LENGTH: usize = 256;
 
 /// Everything of a cluster that must stay secret, and the certificates made with it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,10 @@ pub struct Secrets {
     pub replication_password: String,
     /// Roundcube's `des_key`, 24 characters, equal on both nodes so that sessions survive a failover.
     pub roundcube_des_key: String,
+    /// The key with which the mail nodes' corosync encrypts and authenticates what it says; made where a program decides who
+    /// is the writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corosync_authkey: Option<String>,
     /// Input of the salts of the mailbox passwords' hashes, so that rendering again gives the same bytes.
     pub salt_key: String,
     /// Common name of the authority; kept so that it stays when the cluster is renamed.
@@ -180,6 +188,11 @@ impl Secrets {
             ("roundcube_des_key".to_owned(), self.roundcube_des_key.as_str()),
         ];
         passwords.extend(
+            self.corosync_authkey
+                .iter()
+                .map(|key| (COROSYNC.to_owned(), key.as_str())),
+        );
+        passwords.extend(
             self.database_passwords
                 .iter()
                 .map(|(k, v)| (format!("database_passwords.{k}"), v.as_str())),
@@ -205,6 +218,7 @@ impl Secrets {
         let mut secrets = Secrets {
             replication_password: source.password("replication", PASSWORD_LENGTH),
             roundcube_des_key: source.password("roundcube des_key", DES_KEY_LENGTH),
+            corosync_authkey: None,
             salt_key: source.password("salts", PASSWORD_LENGTH),
             ca_name,
             ca_certificate,
@@ -231,6 +245,10 @@ impl Secrets {
                 added.push(format!("password of the database account {account}"));
                 source.password(&format!("database {account}"), PASSWORD_LENGTH)
             });
+        }
+        if cluster.decides_itself() && self.corosync_authkey.is_none() {
+            self.corosync_authkey = Some(source.password("corosync authkey", AUTHKEY_LENGTH));
+            added.push("key of corosync".to_owned());
         }
         for mailbox in &cluster.mailboxes {
             self.mailbox_passwords

@@ -18,7 +18,7 @@ mod tls;
 
 pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
-pub use election::{Election, Engine};
+pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
 pub use load::{LoadError, Loaded};
 pub use silence::Silence;
 pub use span::Span;

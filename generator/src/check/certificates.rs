@@ -27,7 +27,10 @@ pub(super) fn check(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -
 
 /// The names under which clients of the node look for it.
 fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
-    match node.role {
+    // The mail nodes ask the third vote for its name, and it asks them for the one that only they have.
+    let third = cluster.has_third_vote(node).then(|| node.name.clone());
+    let voting = (cluster.decides_itself() && node.role == Role::Mail).then(|| cluster.voting_name());
+    let mut names = match node.role {
         // HAProxy and the gateway's Postfix ask for the name, MariaDB for the address, mail programs for the name that
         // they are set to.
         Role::Mail => {
@@ -39,7 +42,9 @@ fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
         }
         Role::Gateway => vec![cluster.fqdn(node)],
         Role::LoadBalancer => vec![cluster.webmail.host.clone()],
-    }
+    };
+    names.extend(third.into_iter().chain(voting));
+    names
 }
 
 fn finding(code: &'static str, message: String, why: &str) -> Finding {

@@ -1,7 +1,7 @@
 //! Does a file of secrets belong to the description: what it lacks, what nothing needs, and what a rotation left.
 
 use super::{Finding, rules};
-use crate::secrets::{CERTIFICATES, DATABASE, DATABASE_ACCOUNTS, MAILBOXES, Secrets};
+use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, MAILBOXES, Secrets};
 use crate::spec::Cluster;
 
 pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
@@ -36,7 +36,8 @@ fn needed(cluster: &Cluster) -> Vec<String> {
     let accounts = DATABASE_ACCOUNTS.iter().map(|account| format!("{DATABASE}.{account}"));
     let mailboxes = cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{:?}", m.address));
     let nodes = cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name));
-    accounts.chain(mailboxes).chain(nodes).collect()
+    let key = cluster.decides_itself().then(|| COROSYNC.to_owned());
+    key.into_iter().chain(accounts).chain(mailboxes).chain(nodes).collect()
 }
 
 fn held(secrets: &Secrets) -> Vec<String> {
@@ -49,7 +50,8 @@ fn held(secrets: &Secrets) -> Vec<String> {
         .keys()
         .map(|address| format!("{MAILBOXES}.{address:?}"));
     let nodes = secrets.certificates.keys().map(|node| format!("{CERTIFICATES}.{node}"));
-    accounts.chain(mailboxes).chain(nodes).collect()
+    let key = secrets.corosync_authkey.as_ref().map(|_| COROSYNC.to_owned());
+    key.into_iter().chain(accounts).chain(mailboxes).chain(nodes).collect()
 }
 
 #[cfg(test)]

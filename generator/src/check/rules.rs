@@ -175,6 +175,10 @@ pub const RULES: &[Rule] = &[
     error("repeated-secret", "one secret serves two purposes"),
     error("replication-host", "the replication account is not limited to the peer"),
     warning("retention-short", "what was set aside goes before the queue is done"),
+    error(
+        "role-limits",
+        "time limits of the writer's role that do not go together",
+    ),
     warning("role-without-store", "a decision about a mail store that is not there"),
     error("router-outside-subnet", "the router lies outside the subnet"),
     error("secret-in-description", "a secret stands in the description"),
@@ -196,6 +200,7 @@ pub const RULES: &[Rule] = &[
     warning("slow-retries", "mail is tried again only minutes after a node's return"),
     judgement("smtp-fallback-relay", "a fallback that applies to all mail"),
     judgement("soft-bounce", "permanent refusals are turned into temporary ones"),
+    warning("software-watchdog", "a watchdog that a kernel which hangs takes along"),
     error("spf-duplicate", "a name has two SPF records"),
     judgement("spf-invalid", "an SPF record that receivers count as an error"),
     judgement("spf-permissive", "an SPF record that vouches for everybody"),
@@ -222,6 +227,11 @@ pub const RULES: &[Rule] = &[
         "a raw option that loses acknowledged writes in a crash",
     ),
     error("unverified-backend", "the load balancer does not verify the nodes"),
+    error(
+        "voting-name-taken",
+        "the name by which the third vote knows the mail nodes is another machine's",
+    ),
+    error("watchdog-invalid", "a watchdog that is no kernel module"),
     error("weak-secret", "a secret that can be guessed"),
     warning(
         "webmail-outside-domains",

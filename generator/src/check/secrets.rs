@@ -1,12 +1,15 @@
 //! Secrets: long, unknown, and each for one purpose.
 
 use super::{Finding, rules};
-use crate::secrets::Secrets;
+use crate::secrets::{COROSYNC, Secrets};
 
 /// Fewest characters of a password.
 const SHORTEST: usize = 16;
 /// Roundcube's `des_key` has exactly so many.
 const DES_KEY: usize = 24;
+
+/// corosync-keygen(8): 128 to 4096 bytes.
+const AUTHKEY: std::ops::RangeInclusive<usize> = 128..=4096;
 
 /// Values from tutorials and samples; the first is the source document's own, the `des_key` Roundcube's sample.
 const KNOWN: [&str; 12] = [
@@ -95,6 +98,16 @@ fn weakness(name: &str, value: &str) -> Option<(String, &'static str)> {
         Some((
             format!("has {} bytes instead of {DES_KEY}", value.len()),
             "Roundcube's cipher takes exactly 24 bytes",
+        ))
+    } else if name == COROSYNC && !AUTHKEY.contains(&value.len()) {
+        Some((
+            format!(
+                "has {} bytes; corosync takes {} to {}",
+                value.len(),
+                AUTHKEY.start(),
+                AUTHKEY.end()
+            ),
+            "corosync does not start, and nobody decides who is the writer",
         ))
     } else if length < SHORTEST {
         Some((

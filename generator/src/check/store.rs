@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Findings;
-use crate::spec::{Engine, PeerMissing, Role, Span, Store};
+use crate::spec::{PeerMissing, Role, Span, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -16,7 +16,6 @@ pub(super) fn check(findings: &mut Findings<'_>) {
         return;
     };
     gateway(findings);
-    role(findings);
     watched(findings, store);
     kept(findings, store);
     limits(findings, store);
@@ -42,36 +41,6 @@ fn gateway(findings: &mut Findings<'_>) {
         .why("the gateway's queue is the journal: a message stays in it until both mail nodes have it, and mail nodes deliver to nobody else. Without one nobody would bring mail to the writer")
         .help("describe a node with role = \"gateway\"");
     findings.push(finding);
-}
-
-fn role(findings: &mut Findings<'_>) {
-    let election = &findings.cluster().election;
-    if let Some(name) = &election.third
-        && findings.cluster().third_vote().is_none()
-    {
-        let is = match findings.cluster().node(name) {
-            Some(_) => "a mail node, which has a vote already",
-            None => "no node",
-        };
-        let finding = findings
-            .at("third-vote", "role.third", is, format!("{name:?} cannot have the third vote"))
-            .why("when the mail nodes do not see one another, the third vote says which of them may write; it has to come from a machine that stays when one of them dies")
-            .help("name a load balancer or a gateway, or leave it out: the first of these is taken")
-            .fix(findings.without("role.third"));
-        findings.push(finding);
-    }
-    if election.engine == Engine::Manual {
-        let place = if findings.loaded.spans.value("role.engine").is_some() {
-            "role.engine"
-        } else {
-            "store"
-        };
-        let finding = findings
-            .at("manual-role", place, "a person decides", "nobody takes over by himself")
-            .why("when the writer dies, mail waits at the gateway and webmail is away until somebody runs `cluster-store promote` on the other node")
-            .help("be sure that somebody is called at night");
-        findings.push(finding);
-    }
 }
 
 fn watched(findings: &mut Findings<'_>, store: &Store) {

@@ -88,6 +88,7 @@ fn the_examples_have_no_errors() {
         ("pair.toml", include_str!("../../examples/pair.toml")),
         ("no-gateway.toml", include_str!("../../examples/no-gateway.toml")),
         ("store.toml", include_str!("../../examples/store.toml")),
+        ("role.toml", include_str!("../../examples/role.toml")),
     ] {
         let loaded = Cluster::parse(name, text).unwrap();
         let findings = check(&loaded);

@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod election;
 mod files;
 mod model;
 mod runbook;
@@ -124,7 +125,7 @@ fn render_node(
         ..Tree::default()
     };
     for (name, _) in environment.templates() {
-        let Some(path) = target(name, node.role).filter(|path| wanted(path, cluster)) else {
+        let Some(path) = target(name, cluster, node).filter(|path| wanted(path, cluster)) else {
             continue;
         };
         let attributes = files::attributes(&path);
@@ -158,10 +159,17 @@ fn plain(contents: &[u8], mode: u32) -> File {
     }
 }
 
-/// Where a template's file lies on a node of the role; nothing if the template is not for that role.
-fn target(template: &str, role: Role) -> Option<String> {
+/// Where a template's file lies on a node; nothing if the template is not for that node.
+fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
     let (folder, path) = template.split_once('/')?;
-    (folder == "common" || folder == role.as_str()).then(|| format!("/{}", path.trim_end_matches(".j2")))
+    let (meant, path) = match folder {
+        election::FOLDER => {
+            let (part, path) = path.split_once('/')?;
+            (election::has(part, cluster, node), path)
+        }
+        _ => (folder == "common" || folder == node.role.as_str(), path),
+    };
+    meant.then(|| format!("/{}", path.trim_end_matches(".j2")))
 }
 
 /// Files that only the mail store needs.

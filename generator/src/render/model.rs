@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::access::Access;
+use super::election::Election;
 use super::store::Store;
 use super::tls::Tls;
 use super::{RenderError, Service, services};
@@ -32,6 +33,10 @@ pub(super) struct Model {
     mail: Mail,
     webmail: Webmail,
     store: Option<Store>,
+    /// The program that decides who is the writer; nothing where a person does.
+    election: Option<Election>,
+    /// The mail nodes in the order of the description, in which they are numbered for good.
+    voters: Vec<Machine>,
     access: Access,
     tls: Tls,
     secrets: Secret,
@@ -107,6 +112,8 @@ struct Secret {
     replication_former: String,
     database: BTreeMap<String, String>,
     roundcube_des_key: String,
+    /// Empty where no program decides who is the writer.
+    corosync_authkey: String,
     ca_certificate: String,
     certificate: String,
     key: String,
@@ -210,6 +217,8 @@ impl Model {
                 options: cluster.webmail.options.clone(),
             },
             store: Store::new(cluster, node),
+            election: Election::new(cluster, node)?,
+            voters: of_role(Role::Mail),
             access: Access::new(cluster),
             tls: Tls::new(cluster.tls.profile),
             secrets: Secret {
@@ -217,6 +226,7 @@ impl Model {
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),
                 database: secrets.database_passwords.clone(),
                 roundcube_des_key: secrets.roundcube_des_key.clone(),
+                corosync_authkey: authkey(cluster, secrets)?,
                 ca_certificate: secrets.trusted(),
                 certificate: certificate.certificate.clone(),
                 key: certificate.key.clone(),
@@ -224,6 +234,17 @@ impl Model {
             peer,
             mail_nodes,
         })
+    }
+}
+
+/// The key of corosync, where a program decides.
+fn authkey(cluster: &Cluster, secrets: &Secrets) -> Result<String, RenderError> {
+    match &secrets.corosync_authkey {
+        _ if !cluster.decides_itself() => Ok(String::new()),
+        Some(key) => Ok(key.clone()),
+        None => Err(RenderError::Secret {
+            what: "corosync (`corosync_authkey`)".to_owned(),
+        }),
     }
 }
 

@@ -65,6 +65,8 @@ disks = ["/dev/disk/by-id/a"]
 layout = "single"
 peer_missing = "defer"
 metrics_from = ["192.168.1.5/32"]
+[role]
+engine = "pacemaker"
 "#;
 
 /// Pieces that mean something in one of the languages that are written, and some that mean nothing.
@@ -118,11 +120,12 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         20 => cluster.database.replicate[0] = text,
         21 => cluster.store.as_mut().unwrap().pool = text,
         22 => cluster.store.as_mut().unwrap().disks = vec![text],
+        23 => cluster.election.watchdog = text,
         _ => cluster.nodes[1].disks = vec![text],
     }
 }
 
-const PLACES: usize = 24;
+const PLACES: usize = 25;
 
 fn everything() -> Loaded {
     Cluster::parse("everything.toml", EVERYTHING).unwrap()

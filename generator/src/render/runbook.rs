@@ -29,13 +29,21 @@ struct Listed {
     units: Vec<&'static str>,
 }
 
-/// The stand-by first: what goes wrong there nobody notices. The primary next, then what stands before both.
+/// The stand-by first: what goes wrong there nobody notices. The primary next, then what stands before both. What has the
+/// third vote comes before all, since a mail node that is installed alone needs it to have a majority.
 pub fn rollout(cluster: &Cluster) -> impl Iterator<Item = &Node> {
     let mut mail = cluster.mail_nodes();
     mail.reverse();
-    mail.into_iter()
-        .chain(cluster.of_role(Role::Gateway))
-        .chain(cluster.of_role(Role::LoadBalancer))
+    let third = |node: &&Node| cluster.has_third_vote(node);
+    let before_both = || {
+        cluster
+            .of_role(Role::Gateway)
+            .chain(cluster.of_role(Role::LoadBalancer))
+    };
+    before_both()
+        .filter(third)
+        .chain(mail)
+        .chain(before_both().filter(move |node| !third(node)))
 }
 
 /// The runbook. It holds no secret.

@@ -14,6 +14,8 @@ pub struct Service {
     pub files: &'static [&'static str],
     /// Whether an installation enables it; what is not is started by the system itself.
     pub enabled: bool,
+    /// Whether it is started by its name; what is not is pulled in by another unit, and refuses to be.
+    pub by_name: bool,
 }
 
 const fn service(unit: &'static str, files: &'static [&'static str]) -> Service {
@@ -21,6 +23,7 @@ const fn service(unit: &'static str, files: &'static [&'static str]) -> Service 
         unit,
         files,
         enabled: true,
+        by_name: true,
     }
 }
 
@@ -63,6 +66,40 @@ const STORE: [Service; 4] = [
         ],
     ),
 ];
+/// What decides who is the writer. A change restarts none of corosync, sbd and pacemaker, since that would move the role.
+/// corosync pulls sbd in.
+const ELECTION: [Service; 6] = [
+    Service {
+        enabled: false,
+        ..service("systemd-modules-load", &["/etc/modules-load.d/"])
+    },
+    Service {
+        by_name: false,
+        ..service("sbd", &[])
+    },
+    service("corosync", &[]),
+    service(
+        "corosync-qdevice",
+        &[
+            "/etc/ssl/cluster/",
+            "/etc/systemd/system/corosync-qdevice.service.d/",
+            "/usr/local/sbin/vote-keys",
+        ],
+    ),
+    service("pacemaker", &[]),
+    service(
+        "mail-role",
+        &["/etc/mail-role/", "/etc/systemd/system/mail-role.service"],
+    ),
+];
+const THIRD_VOTE: Service = service(
+    "corosync-qnetd",
+    &[
+        "/etc/ssl/cluster/",
+        "/etc/systemd/system/corosync-qnetd.service.d/",
+        "/usr/local/sbin/vote-keys",
+    ],
+);
 /// The firewall reads the doors' rules, too.
 const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
@@ -85,8 +122,13 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         "nftables" if !store.is_empty() => DOORS,
         _ => service,
     };
-    let all = COMMON.iter().chain(store).chain(of_role).copied();
-    all.map(guarded).chain(clock).collect()
+    let election: &[Service] = match node.role {
+        Role::Mail if cluster.decides_itself() => &ELECTION,
+        _ => &[],
+    };
+    let third = cluster.has_third_vote(node).then_some(THIRD_VOTE);
+    let all = COMMON.iter().chain(store).chain(election).chain(of_role).copied();
+    all.map(guarded).chain(third).chain(clock).collect()
 }
 
 /// The units of a node that an installation restarts if these files change.

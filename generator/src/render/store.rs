@@ -55,6 +55,7 @@ impl Store {
             layout: store.layout.as_str(),
             engine: match cluster.election.engine {
                 Engine::Manual => "manual",
+                Engine::Pacemaker => "pacemaker",
             },
             peer_missing: store.peer_missing.as_str(),
             metrics_from: store.metrics_from.iter().map(|net| net.trunc().to_string()).collect(),

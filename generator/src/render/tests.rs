@@ -14,6 +14,7 @@ fn placeholders(cluster: &Cluster) -> Secrets {
     secrets.replication_password = "<replication password>".into();
     secrets.roundcube_des_key = "<des_key>".into();
     secrets.ca_certificate = "<cluster CA certificate>\n".into();
+    secrets.corosync_authkey = secrets.corosync_authkey.map(|_| "<corosync authkey>".into());
     for (account, password) in &mut secrets.database_passwords {
         *password = format!("<database password of {account}>");
     }
@@ -47,7 +48,7 @@ fn page(bundle: &Bundle, node: &str) -> String {
 
 #[test]
 fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
-    for name in ["pair", "access", "no-gateway", "store"] {
+    for name in ["pair", "access", "no-gateway", "store", "role"] {
         let cluster = example(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         let mut settings = insta::Settings::clone_current();
@@ -168,4 +169,30 @@ fn what_is_described_in_addition_is_rendered() {
         install.contains("units='nftables haproxy systemd-timesyncd'"),
         "{install}"
     );
+}
+
+#[test]
+fn no_file_restarts_what_holds_the_role() {
+    let cluster = example("role");
+    let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
+    let paths = bundle.nodes["mail1"].files.keys().map(String::as_str);
+    let restarted = restarts(&cluster, cluster.node("mail1").unwrap(), paths);
+    for unit in ["sbd", "corosync", "pacemaker"] {
+        assert!(!restarted.contains(&unit), "{unit}");
+    }
+    assert!(restarted.contains(&"mail-role"), "{restarted:?}");
+}
+
+#[test]
+fn the_third_vote_goes_to_whichever_machine_is_named() {
+    let mut cluster = example("role");
+    cluster.election.third = Some("gateway".to_owned());
+    let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
+    let vote = "/etc/systemd/system/corosync-qnetd.service.d/mail-role.conf";
+    let voting = bundle.nodes.iter().filter(|(_, tree)| tree.files.contains_key(vote));
+    assert_eq!(voting.map(|(node, _)| node.as_str()).collect::<Vec<_>>(), ["gateway"]);
+    let file = |node: &str, path: &str| String::from_utf8(bundle.nodes[node].files[path].contents.clone()).unwrap();
+    assert!(file("gateway", "/etc/nftables.conf").contains("tcp dport 5403 accept\n"));
+    assert!(!file("lb", "/etc/nftables.conf").contains("5403"));
+    assert!(file("mail2", "/etc/corosync/corosync.conf").contains("host: 192.168.1.20\n"));
 }

@@ -159,6 +159,9 @@ pub(super) fn names_of(cluster: &Cluster, node: &Node) -> Vec<String> {
     if let Some(access) = cluster.access.as_ref().filter(|_| node.role == Role::Mail) {
         names.push(access.host.clone());
     }
+    if cluster.decides_itself() && node.role == Role::Mail {
+        names.push(cluster.voting_name());
+    }
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|n| seen.insert(n.clone()));
     names

@@ -41,6 +41,8 @@ impl Previous {
 pub const REPLICATION: &str = "replication_password";
 /// The name of the key with which webmail encrypts its sessions.
 pub const WEBMAIL: &str = "roundcube_des_key";
+/// The name of corosync's key.
+pub const COROSYNC: &str = "corosync_authkey";
 /// The name of the authority: its certificate and key.
 pub const AUTHORITY: &str = "ca";
 /// The name of all certificates together; `certificates.mail1` is one.
@@ -102,6 +104,7 @@ impl Secrets {
         let mut names: Vec<String> = [REPLICATION, WEBMAIL, AUTHORITY, CERTIFICATES, DATABASE, MAILBOXES]
             .map(str::to_owned)
             .into();
+        names.extend(cluster.decides_itself().then(|| COROSYNC.to_owned()));
         names.extend(cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name)));
         names.extend(super::DATABASE_ACCOUNTS.map(|account| format!("{DATABASE}.{account}")));
         names.extend(cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{}", m.address)));
@@ -149,6 +152,7 @@ impl Secrets {
             }
             _ if name == DATABASE => self.database_passwords.clear(),
             _ if name == MAILBOXES => self.mailbox_passwords.clear(),
+            _ if name == COROSYNC => self.corosync_authkey = None,
             _ if name == WEBMAIL => {
                 self.roundcube_des_key = source.password("roundcube des_key", DES_KEY_LENGTH);
                 changed.push(WEBMAIL.to_owned());

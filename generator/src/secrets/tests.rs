@@ -176,3 +176,43 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_from_before_an_engine_decided_lacks_corosyncs_key_until_it_is_completed() {
+    let role: Cluster = toml::from_str(include_str!("../../examples/role.toml")).unwrap();
+    let store: Cluster = toml::from_str(include_str!("../../examples/store.toml")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secrets.toml");
+    Secrets::from_seed(&store, 1).unwrap().save(&path).unwrap();
+    let before = Secrets::load(&path).unwrap();
+    let now = rcgen::date_time_ymd(2030, 1, 1);
+    let found = crate::check::examine_secrets(&before, &role, now);
+    let told: Vec<&str> = found.iter().map(|finding| finding.message.as_ref()).collect();
+    assert_eq!(
+        told,
+        [
+            "`corosync_authkey` is missing",
+            "the certificate of mail1 does not cover store.example.org",
+            "the certificate of mail2 does not cover store.example.org",
+        ]
+    );
+    let (after, added) = before.complete(&role, now).unwrap();
+    assert_eq!(
+        added,
+        [
+            "key of corosync",
+            "certificate of the node mail1",
+            "certificate of the node mail2"
+        ]
+    );
+    assert_eq!(crate::check::examine_secrets(&after, &role, now), []);
+}
+
+#[test]
+fn only_mail_nodes_carry_the_name_by_which_the_third_vote_knows_them() {
+    let role: Cluster = toml::from_str(include_str!("../../examples/role.toml")).unwrap();
+    let secrets = Secrets::from_seed(&role, 1).unwrap();
+    let carry = |(node, c): (&String, &Certificate)| c.names.contains(&role.voting_name()).then(|| node.clone());
+    let nodes: Vec<String> = secrets.certificates.iter().filter_map(carry).collect();
+    assert_eq!(nodes, ["mail1", "mail2"]);
+}

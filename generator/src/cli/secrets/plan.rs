@@ -87,6 +87,11 @@ const RELINK: &str =
     "On each mail node, so that its link uses the new password (until both are installed, cluster-database
      may note once that the other one denied access: it does not know the new password yet):
      mariadb -e 'STOP REPLICA' && mariadb < /usr/local/share/cluster/link.sql && mariadb -e 'START REPLICA'";
+const REKEY: &str =
+    "corosync goes on with the former key until it is restarted, and a mail node that is restarted by then does not find
+     the other one: when both mail nodes are installed, at once, on the one that is not the writer first, then on the
+     writer (the role moves, or is away for a moment):
+     systemctl restart corosync corosync-qdevice pacemaker";
 const REISSUE: &str =
     "When both authorities are trusted everywhere, certificates of the new one; then render and install again:
      generator secrets rotate SECRETS certificates";
@@ -105,6 +110,9 @@ fn further(before: &Secrets, after: &Secrets) -> Vec<&'static str> {
     }
     if !new.is_empty() {
         further.push(FINISH);
+    }
+    if before.corosync_authkey.is_some() && before.corosync_authkey != after.corosync_authkey {
+        further.push(REKEY);
     }
     if before.roundcube_des_key != after.roundcube_des_key {
         further.push(
