@@ -19,6 +19,9 @@ static PAIR: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../e
 /// The script of a mail node with the mail store.
 static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/store.toml")));
 
+/// The script of a mail node whose cluster decides by itself who is the writer.
+static ROLE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/role.toml")));
+
 fn script_of(description: &str) -> String {
     let cluster: Cluster = toml::from_str(description).unwrap();
     let secrets = Secrets::from_seed(&cluster, 1).unwrap();
@@ -65,7 +68,17 @@ esac
 "#;
 
 /// Stubs by name; `$state` is the folder of what they note and are told.
-const STUBS: [(&str, &str); 24] = [
+const STUBS: [(&str, &str); 34] = [
+    ("certutil", "#!/bin/sh\n"),
+    ("cibadmin", "#!/bin/sh\n"),
+    ("corosync", "#!/bin/sh\n"),
+    ("crm_mon", "#!/bin/sh\n"),
+    ("crm_resource", "#!/bin/sh\n"),
+    ("openssl", "#!/bin/sh\n"),
+    ("pacemakerd", "#!/bin/sh\n"),
+    ("pk12util", "#!/bin/sh\n"),
+    ("sbd", "#!/bin/sh\n"),
+    ("corosync-qdevice", "#!/bin/sh\n"),
     (
         "zpool",
         r#"#!/bin/sh
@@ -128,6 +141,11 @@ impl Machine {
     /// A machine with these files, for the cluster with a mail store.
     pub fn with_store(live: &Files) -> Machine {
         Machine::of(&STORE, live)
+    }
+
+    /// A machine with these files, for the cluster that decides by itself who is the writer.
+    pub fn with_role(live: &Files) -> Machine {
+        Machine::of(&ROLE, live)
     }
 
     fn of(script: &'static str, live: &Files) -> Machine {
