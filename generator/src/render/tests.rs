@@ -196,3 +196,36 @@ fn the_third_vote_goes_to_whichever_machine_is_named() {
     assert!(!file("lb", "/etc/nftables.conf").contains("5403"));
     assert!(file("mail2", "/etc/corosync/corosync.conf").contains("host: 192.168.1.20\n"));
 }
+
+#[test]
+fn without_access_no_door_for_mail_programs_opens() {
+    let cluster = example("pair");
+    let bundle = render(&cluster, &placeholders(&cluster), None).unwrap();
+    for (node, path) in [
+        ("lb", "/etc/haproxy/haproxy.cfg"),
+        ("lb", "/etc/nftables.conf"),
+        ("mail1", "/etc/dovecot/dovecot.conf"),
+        ("mail1", "/etc/postfix/master.cf"),
+        ("mail1", "/etc/nftables.conf"),
+    ] {
+        let text = String::from_utf8(bundle.nodes[node].files[path].contents.clone()).unwrap();
+        for word in ["4190,", "10465", "10993", "haproxy = yes", "send-proxy"] {
+            assert!(!text.contains(word), "{node} {path}: {word}");
+        }
+    }
+    assert!(!bundle.zones["example.org"].contains("SRV"));
+}
+
+#[test]
+fn the_modern_profile_names_no_older_version_anywhere() {
+    let mut cluster = example("access");
+    cluster.tls.profile = crate::spec::TlsProfile::Modern;
+    let bundle = render(&cluster, &placeholders(&cluster), None).unwrap();
+    for node in ["lb", "mail1"] {
+        for (path, file) in &bundle.nodes[node].files {
+            let text = String::from_utf8(file.contents.clone()).unwrap();
+            assert!(!text.contains("TLSv1.2"), "{node} {path}");
+            assert!(!text.contains("ECDHE-"), "{node} {path}");
+        }
+    }
+}

@@ -139,3 +139,7 @@ async fn hand_over(
     session.send(Outgoing::Message(&dot_stuff(&message)), deadline).await?;
     Ok(greeting.split_whitespace().next().map(str::to_owned))
 }
+
+#[cfg(test)]
+#[path = "submission_tests.rs"]
+mod tests;
