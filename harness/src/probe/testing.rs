@@ -147,7 +147,7 @@ pub fn say(text: &str) -> Move {
 
 /// The authority of a test cluster (PEM) and a server with its certificate for `mail1.example.org`.
 pub fn authority() -> (String, Arc<ServerConfig>) {
-    let cluster = toml::from_str(include_str!("../../../generator/examples/pair.toml")).unwrap();
+    let cluster = toml::from_str(include_str!("../../../generator/examples/access.toml")).unwrap();
     let secrets = Secrets::from_seed(&cluster, 7).unwrap();
     let certificate = &secrets.certificates["mail1"];
     let chain = CertificateDer::pem_slice_iter(certificate.certificate.as_bytes())

@@ -13,10 +13,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::control::{self, Verb};
 
+const STATUSES: &str = "Exit status: 0 it is done; 1 it is refused or has failed, and the text says why; \
+3 the configuration is bad; 4 the daemon does not run, or the environment is at fault";
+
 /// Keeps one ZFS mail dataset in step on two nodes. Which of them is the writer is decided by an engine, which calls
 /// `promote` and `demote`.
 #[derive(Debug, Parser)]
-#[command(name = "cluster-store", version, max_term_width = 100)]
+#[command(name = "cluster-store", version, max_term_width = 100, after_help = STATUSES)]
 struct Cli {
     /// The configuration
     #[arg(long, global = true, default_value = "/etc/cluster-store/store.toml")]

@@ -307,20 +307,6 @@ impl World {
         true
     }
 
-    fn answer_without_peer(&mut self, index: usize, peer: Option<&PeerView>) {
-        let alone = peer.is_none_or(|peer| peer.standing != Standing::Standby);
-        if alone && self.policy == Policy::Accept {
-            for id in self.nodes[index].waiters.all() {
-                self.acknowledged.insert(id, true);
-                self.nodes[index].alone = true;
-            }
-        }
-        if alone && self.policy == Policy::Defer {
-            // 4xx: the gateway keeps its mail.
-            self.nodes[index].waiters.all();
-        }
-    }
-
     async fn perform(&mut self, index: usize, action: &Action, pool: &Pool) {
         if *action == Action::Snapshot {
             self.nodes[index].waiters.begin();

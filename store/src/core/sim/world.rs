@@ -97,4 +97,19 @@ impl World {
         }
         self.trace.push("engine demotes".to_owned());
     }
+
+    /// What the commit proxy answers while the other node does not follow.
+    pub(super) fn answer_without_peer(&mut self, index: usize, peer: Option<&PeerView>) {
+        let alone = peer.is_none_or(|peer| peer.standing != Standing::Standby);
+        if alone && self.policy == Policy::Accept {
+            for id in self.nodes[index].waiters.all() {
+                self.acknowledged.insert(id, true);
+                self.nodes[index].alone = true;
+            }
+        }
+        if alone && self.policy == Policy::Defer {
+            // 4xx: the gateway keeps its mail.
+            self.nodes[index].waiters.all();
+        }
+    }
 }
