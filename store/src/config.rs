@@ -273,15 +273,22 @@ pub struct MailConfig {
     pub homes: String,
     /// Directory of the Maildir below a home; empty if it is the home.
     pub maildir: String,
+    /// How folders lie in the Maildir (`mailbox_list_layout` of Dovecot), such as `fs`; unstated, as Dovecot does by itself,
+    /// `maildir++`. A tail's folders are not seen under the wrong one.
+    pub layout: Option<String>,
     /// Host names by which gateways name themselves in `Received` lines; mail is known again by their queue id.
     pub gateways: Vec<String>,
     /// Mailboxes that changed within this before a take-over get their UIDs lifted.
     pub active: Span,
     /// By how much.
     pub lift: u32,
-    /// Limit of each doveadm command.
+    /// Run one after the other in a take-over, once the store can be written and before Dovecot is asked for anything:
+    /// what the former writer's processes left comes away, such as locks, which came with the mailboxes.
+    pub prepare: Vec<CommandLine>,
+    /// Limit of each doveadm command, and of each command of `prepare`.
     pub limit: Span,
-    /// How long `promote` tries to lift UIDs, before it fails and the node is standby again: doors never open without.
+    /// How long `promote` prepares and tries to lift UIDs, before it fails and the node is standby again: doors never open
+    /// without.
     pub lift_limit: Span,
     /// File with the process id of Dovecot, by which is checked before the doors open that it can write to the store.
     pub pid_file: PathBuf,
@@ -295,9 +302,11 @@ impl Default for MailConfig {
             doveadm: PathBuf::from("doveadm"),
             homes: "{domain}/{user}".to_owned(),
             maildir: String::new(),
+            layout: None,
             gateways: Vec::new(),
             active: seconds(3600),
             lift: 1000,
+            prepare: Vec::new(),
             limit: seconds(300),
             lift_limit: seconds(45),
             pid_file: PathBuf::from("/run/dovecot/master.pid"),
@@ -366,6 +375,9 @@ impl Config {
         let empty = |commands: &[CommandLine]| commands.iter().any(Vec::is_empty);
         if empty(&self.doors.open) || empty(&self.doors.close) {
             return Err("a command of doors is empty".to_owned());
+        }
+        if empty(&self.mail.prepare) {
+            return Err("a command of mail.prepare is empty".to_owned());
         }
         Ok(())
     }

@@ -107,6 +107,19 @@ pub(super) async fn change_role<F: Fleet + ?Sized>(
     Ok(told(node, role.verb(), output)?.trim().to_owned())
 }
 
+/// The wish ends by itself: what is asked for once shall not hold for ever (crm_resource(8), `--lifetime`).
+pub(super) async fn move_role<F: Fleet + ?Sized>(
+    fleet: &F,
+    node: &str,
+    deadline: Duration,
+) -> Result<String, FleetError> {
+    let words = "crm_resource --move --resource mail-writer --lifetime PT60S --node";
+    let words = words.split(' ').chain([node]).map(str::to_owned);
+    let output = fleet.exec(node, &words.collect::<Vec<_>>(), deadline).await?;
+    told(node, "ask pacemaker to move the role", output)?;
+    Ok("pacemaker was asked to move the role here".to_owned())
+}
+
 pub(super) async fn ids<F: Fleet + ?Sized>(fleet: &F, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
     let what = "read the files of the mail store";
     let folder = folder(node, what, user)?;

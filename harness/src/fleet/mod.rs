@@ -22,7 +22,7 @@ pub use self::copy::{Arrival, StoreRole};
 pub use self::launch::{Begin, ClusterFile, LaunchError, LaunchRequest, launch, launch_machines};
 pub use self::mailbox::{Look, MailSession, SessionError, Stored};
 pub use self::store::{Delivery, StoreStatus};
-pub use generator::spec::Role;
+pub use generator::spec::{Engine, Role};
 
 /// What a scenario needs to know of the cluster.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Topology {
     pub databases: Vec<String>,
     /// Where mail lies.
     pub delivery: Delivery,
+    /// Who decides which node is the writer of the mail store.
+    pub engine: Engine,
 }
 
 impl From<&generator::spec::Cluster> for Topology {
@@ -70,6 +72,7 @@ impl From<&generator::spec::Cluster> for Topology {
             } else {
                 Delivery::PerNode
             },
+            engine: cluster.election.engine,
         }
     }
 }
@@ -300,6 +303,11 @@ pub trait Fleet: Send + Sync {
         copy::change_role(self, node, role, deadline).await
     }
 
+    /// Asks the engine that decides to make this node the writer, as an operator does who plans it: on the node itself.
+    async fn store_move(&self, node: &str, deadline: Duration) -> Result<String, FleetError> {
+        copy::move_role(self, node, deadline).await
+    }
+
     /// Ids of all messages of an account that lie on a node's disk, in whichever folder, whether it is the writer or has
     /// the copy; doubles are listed twice.
     async fn store_copy(&self, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
@@ -319,6 +327,14 @@ pub trait Fleet: Send + Sync {
         user: &str,
         deadline: Duration,
     ) -> Result<Box<dyn MailSession + 'a>, FleetError>;
+
+    /// The same through a load balancer's door, by the name that mail programs are set to; says which node let it in.
+    async fn program_opens<'a>(
+        &'a self,
+        balancer: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<(String, Box<dyn MailSession + 'a>), FleetError>;
 
     /// The nodes whose machine has ended, by a power cut or by itself, with how it ended.
     fn without_power(&self) -> Vec<(String, String)> {

@@ -112,8 +112,11 @@ impl Program {
         }
     }
 
-    /// The node that let it in last comes first.
+    /// By the name that people's programs are set to, where there is one. Else the node that let it in last comes first.
     async fn connect<'a>(&mut self, run: &'a Run, user: &'a str, deadline: Duration) -> Result<Visit<'a>, String> {
+        if run.topology.access_host.is_some() {
+            return connect_by_name(run, user, deadline).await;
+        }
         let mut nodes = run.topology.of_role(Role::Mail);
         nodes.sort_by_key(|node| Some(*node) != self.node.as_deref());
         let mut reasons = Vec::new();
@@ -213,7 +216,7 @@ impl Program {
                 };
                 visit.told(action, done)
             }
-            6 => {
+            6 if !visit.run.sampler.follows(&id) => {
                 let done = visit.session.expunge(uid).await;
                 self.forget(uid);
                 visit.run.may_be_removed(&id);
@@ -232,6 +235,24 @@ impl Program {
             cache.mails.remove(&uid);
         }
     }
+}
+
+async fn connect_by_name<'a>(run: &'a Run, user: &'a str, deadline: Duration) -> Result<Visit<'a>, String> {
+    let mut reasons = Vec::new();
+    for balancer in run.topology.of_role(Role::LoadBalancer) {
+        match run.fleet.program_opens(balancer, user, deadline).await {
+            Ok((node, session)) => {
+                return Ok(Visit {
+                    run,
+                    node,
+                    user,
+                    session,
+                });
+            }
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    Err(reasons.join("; "))
 }
 
 impl Visit<'_> {

@@ -15,6 +15,9 @@ use crate::record::{What, micros};
 /// How long a message is waited for, before it is stretched.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// On machines however slow: traffic ends only with the last message that is followed.
+const LONGEST: Duration = Duration::from_secs(120);
+
 /// Who has the copy, as far as was seen last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Copy {
@@ -26,6 +29,18 @@ struct Copy {
 #[derive(Default)]
 pub(super) struct Sampler {
     copy: Mutex<Option<Copy>>,
+    followed: std::sync::Mutex<Option<String>>,
+}
+
+impl Sampler {
+    /// Whether a message is being followed; nobody may remove it meanwhile, since it would be waited for in vain.
+    pub fn follows(&self, id: &str) -> bool {
+        self.lock().as_deref() == Some(id)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.followed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// Follows a message that was just accepted, unless another one is being followed.
@@ -37,13 +52,14 @@ pub(super) async fn follow(run: &Run, mail: &Mail) {
         return;
     };
     let accepted = run.recorder.now();
+    *run.sampler.lock() = Some(mail.id.clone());
     if copy.is_none() {
         *copy = copy_by(&statuses(run).await);
     }
     let Some(known) = copy.clone() else {
         return;
     };
-    let patience = run.stretch(PATIENCE);
+    let patience = run.stretch(PATIENCE).min(LONGEST);
     let asked = run.recorder.now();
     let arrival = run.fleet.store_await(&known.node, &mail.to, &mail.id, patience).await;
     let latest = run.recorder.now();

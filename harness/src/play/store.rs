@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use generator::spec::Engine;
 use tokio::time::Instant;
 
 use super::run::Run;
@@ -88,6 +89,9 @@ pub(super) async fn change_role(run: &Run, step: &RoleStep, until: Instant) -> S
     let other = nodes.iter().find(|node| **node != step.node);
     let mut orders = Vec::new();
     match (step.role, other) {
+        _ if run.topology.engine == Engine::Pacemaker => {
+            return moved(run, step, until, left()).await;
+        }
         (RoleChange::Promote, _) => orders.push((step.node.as_str(), StoreRole::Promote)),
         (RoleChange::Demote, _) => orders.push((step.node.as_str(), StoreRole::Demote)),
         (RoleChange::SwitchOver, Some(other)) => {
@@ -110,7 +114,25 @@ pub(super) async fn change_role(run: &Run, step: &RoleStep, until: Instant) -> S
             }
         }
     }
-    let said = said.join("; ");
+    until_so(run, step, until, &said.join("; ")).await
+}
+
+/// Where an engine decides, it is asked, and what it makes of that is waited for.
+async fn moved(run: &Run, step: &RoleStep, until: Instant, limit: Duration) -> StepResult {
+    if step.role != RoleChange::SwitchOver {
+        let detail =
+            "pacemaker decides who is the writer; it can be asked to move the role: role = \"switch-over\"".to_owned();
+        return StepResult::Broken { detail };
+    }
+    match run.fleet.store_move(&step.node, limit).await {
+        Ok(said) => until_so(run, step, until, &format!("{}: {said}", step.node)).await,
+        Err(error) => StepResult::Broken {
+            detail: error.to_string(),
+        },
+    }
+}
+
+async fn until_so(run: &Run, step: &RoleStep, until: Instant, said: &str) -> StepResult {
     let node = &step.node;
     poll(run, until, PAUSE, async || {
         let seen = statuses(run).await;
@@ -119,8 +141,8 @@ pub(super) async fn change_role(run: &Run, step: &RoleStep, until: Instant) -> S
             .iter()
             .any(|(name, status)| name == node && status.as_ref().is_ok_and(|status| status.doors == "closed"));
         match step.role {
-            RoleChange::Demote if closed => Ok(said.clone()),
-            RoleChange::Promote | RoleChange::SwitchOver if is_writer => Ok(said.clone()),
+            RoleChange::Demote if closed => Ok(said.to_owned()),
+            RoleChange::Promote | RoleChange::SwitchOver if is_writer => Ok(said.to_owned()),
             _ => Err(Miss::NotYet(store::in_words(&seen))),
         }
     })

@@ -122,6 +122,10 @@ impl Visit {
         }
     }
 
+    pub(super) fn server(&self) -> Option<String> {
+        self.server.clone()
+    }
+
     pub(super) fn failure(&self, account: &ImapAccount<'_>, cause: ImapCause) -> Failure<ImapCause> {
         Failure {
             host: format!("{} ({})", account.host, account.address),

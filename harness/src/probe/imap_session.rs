@@ -21,6 +21,7 @@ pub struct OpenAccount {
     session: Session<Wire>,
     user: String,
     limit: Duration,
+    server: Option<String>,
 }
 
 /// Logs in to `account` from `from`; each later call has `limit`, as the log-in has.
@@ -39,6 +40,7 @@ pub async fn open(
             session,
             user: account.user.to_owned(),
             limit,
+            server: visit.server(),
         }),
         Err(cause) => Err(visit.failure(account, cause)),
     }
@@ -56,6 +58,11 @@ fn told(error: Error) -> SessionError {
 }
 
 impl OpenAccount {
+    /// The first word of the greeting's text: the server's own name, where it gives one.
+    pub fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
     /// Runs a command and returns what `pick` takes from its untagged responses.
     async fn command<T>(
         &mut self,

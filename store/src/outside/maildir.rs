@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::config::MailConfig;
+
 /// The user of a path below the mountpoint, by a pattern like `{domain}/{user}`, and what of the path names the home.
 pub fn user_of<'a>(path: &'a str, homes: &str) -> Option<(String, &'a str)> {
     let parts: Vec<&str> = homes.split('/').collect();
@@ -36,6 +38,32 @@ pub fn message(path: &str) -> Option<&str> {
         return None;
     }
     Some(name.split(':').next().unwrap_or(name))
+}
+
+/// The folder in which a message lies, as Dovecot names it; one whose name only Dovecot can tell is said to be `INBOX`.
+pub fn mailbox_of(path: &str, mail: &MailConfig) -> Option<String> {
+    let (place, _) = path.rsplit_once('/')?;
+    user_of(path, &mail.homes)?;
+    Some(folder_of(place, mail).unwrap_or_else(|| "INBOX".to_owned()))
+}
+
+/// The folder to which a file or directory directly inside its directory belongs, as Dovecot names it with `/` between its
+/// parts: `INBOX`, `Lists/One`. `None` for a name that is encoded on disk (modified UTF-7, RFC 3501, section 5.1.3) or lies
+/// outside of a Maildir.
+pub fn folder_of(path: &str, mail: &MailConfig) -> Option<String> {
+    let (_, home) = user_of(path, &mail.homes)?;
+    let inside = path[home.len()..].trim_start_matches('/');
+    let inside = inside.strip_prefix(mail.maildir.trim_matches('/'))?;
+    let (name, _) = inside.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
+    let name = match mail.layout.as_deref() {
+        Some("fs") => name.to_owned(),
+        _ => name.trim_start_matches('.').replace('.', "/"),
+    };
+    match name.as_str() {
+        "" => Some("INBOX".to_owned()),
+        name if name.is_ascii() && !name.contains('&') => Some(name.to_owned()),
+        _ => None,
+    }
 }
 
 /// The queue id that a gateway gave to a message: of the first `Received` line that one of them wrote.
@@ -90,6 +118,23 @@ mod tests {
         );
         assert_eq!(user_of("stray-file", "{domain}/{user}"), None);
         assert_eq!(user_of("example.org/anna", "{domain}/{user}"), None);
+    }
+
+    #[test]
+    fn the_folder_of_a_message_follows_from_the_layout() {
+        let mail = |maildir: &str, layout: Option<&str>| MailConfig {
+            maildir: maildir.to_owned(),
+            layout: layout.map(str::to_owned),
+            ..MailConfig::default()
+        };
+        let fs = mail("Maildir", Some("fs"));
+        let of = |path: &str, mail: &MailConfig| mailbox_of(path, mail).expect("a message");
+        assert_eq!(of("example.org/anna/Maildir/new/1", &fs), "INBOX");
+        assert_eq!(of("example.org/anna/Maildir/Lists/One/cur/1:2,", &fs), "Lists/One");
+        assert_eq!(of("example.org/anna/Maildir/Entw&APw-rfe/cur/1", &fs), "INBOX");
+        let plain = mail("", None);
+        assert_eq!(of("example.org/anna/cur/1", &plain), "INBOX");
+        assert_eq!(of("example.org/anna/.Lists.One/cur/1", &plain), "Lists/One");
     }
 
     #[test]

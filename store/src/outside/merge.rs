@@ -1,12 +1,15 @@
 //! Merges a tail, user by user: what is live already under the same gateway id is taken out of the copy, `doveadm sync`
-//! (doveadm-sync(1)) brings the rest over, and every message of the tail is looked for in the live store afterwards. A
-//! user for whom anything is missing makes the whole merge fail: the tail is kept, and it is tried again.
+//! (doveadm-sync(1)) brings the rest over, and every message of the tail is looked for in the live store afterwards. One that
+//! is missing (its owner may have removed it meanwhile) is put back: a removed message may come back, a delivered one may not
+//! be lost. A user for whom anything is missing even so makes the whole merge fail: the tail is kept, and it is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use tracing::info;
+use tracing::{info, warn};
 
+use super::stash::{self, Kept};
 use super::{Ended, maildir, run, run_well};
 use crate::act::{MergeJob, OutsideError};
 use crate::config::MailConfig;
@@ -23,27 +26,24 @@ struct Share {
 /// Merges.
 pub async fn merge(mail: &MailConfig, job: &MergeJob) -> Result<(), OutsideError> {
     for (user, share) in shares(&job.tail_changes, &mail.homes) {
-        let live = live_ids(mail, job, &user);
-        let (repeated, wanted) = sort_out(mail, job, &share, &live);
-        for path in &repeated {
-            // In a Maildir this is how mail is removed; it may be gone from an earlier try.
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(OutsideError(format!(
-                        "{} cannot be removed from the copy: {error}",
-                        path.display()
-                    )));
-                }
-                _ => {}
-            }
-        }
+        let failed = |error: io::Error| OutsideError(format!("the tail of {user} cannot be sorted out: {error}"));
+        let wanted = sort_out(mail, job, &user, &share).map_err(failed)?;
         info!(
             "{user}: {} message(s) of the tail, {} live already",
             share.added.len(),
-            repeated.len()
+            share.added.len().saturating_sub(wanted.len())
         );
         sync(mail, job, &user, &share.home).await?;
-        verify(mail, &user, &wanted).await?;
+        put_back(mail, &user, &missing(mail, &user, &wanted).await?).await?;
+        let lost = missing(mail, &user, &wanted).await?;
+        if !lost.is_empty() {
+            let names: Vec<&str> = lost.iter().map(|kept| kept.guid.as_str()).collect();
+            return Err(OutsideError(format!(
+                "{user} lacks {} message(s) of the tail after the merge: {}",
+                lost.len(),
+                names.join(", ")
+            )));
+        }
     }
     Ok(())
 }
@@ -80,22 +80,30 @@ fn live_ids(mail: &MailConfig, job: &MergeJob, user: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Messages that are live already, and the GUIDs of the others.
-fn sort_out(
-    mail: &MailConfig,
-    job: &MergeJob,
-    share: &Share,
-    live: &BTreeSet<String>,
-) -> (Vec<PathBuf>, BTreeSet<String>) {
-    let (mut repeated, mut wanted) = (Vec::new(), BTreeSet::new());
-    for path in &share.added {
-        let file = Path::new(&job.tail_root).join(path);
-        match maildir::gateway_id_of(&file, &mail.gateways) {
-            Some(id) if live.contains(&id) => repeated.push(file),
-            _ => wanted.extend(maildir::message(path).map(str::to_owned)),
+/// Takes out of the copy what is live already, and gives the rest. What it finds is the same at each try.
+fn sort_out(mail: &MailConfig, job: &MergeJob, user: &str, share: &Share) -> io::Result<Vec<Kept>> {
+    let tail_root = Path::new(&job.tail_root);
+    let live = live_ids(mail, job, user);
+    let is_live = |path: &str| {
+        let id = maildir::gateway_id_of(&tail_root.join(path), &mail.gateways);
+        id.is_some_and(|id| live.contains(&id))
+    };
+    let wanted: Vec<&str> = share
+        .added
+        .iter()
+        .map(String::as_str)
+        .filter(|path| !is_live(path))
+        .collect();
+    stash::keep(tail_root, user, &wanted)?;
+    let kept = stash::kept_paths(tail_root, user)?;
+    for path in share.added.iter().filter(|path| !kept.contains(*path)) {
+        // In a Maildir this is how mail is removed; it may be gone from an earlier try.
+        match std::fs::remove_file(tail_root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
-    (repeated, wanted)
+    stash::kept(tail_root, user, mail)
 }
 
 /// Tries of one user's sync: status 2 says that something changed meanwhile (Dovecot 2.4, doveadm exit codes).
@@ -106,7 +114,14 @@ async fn sync(mail: &MailConfig, job: &MergeJob, user: &str, home: &str) -> Resu
     let lock = mail.limit.0.as_secs().clamp(1, 60).to_string();
     let place = format!("maildir:{}", place.display());
     let doveadm = mail.doveadm.to_string_lossy();
-    let line = [&*doveadm, "sync", "-u", user, "-f", "-l", &lock, &place].map(str::to_owned);
+    let mut line: Vec<String> = [&*doveadm, "sync", "-u", user, "-f", "-l", &lock]
+        .map(str::to_owned)
+        .into();
+    if let Some(layout) = &mail.layout {
+        // The other side begins with Dovecot's own settings, not with those of its configuration.
+        line.extend(["-p".to_owned(), format!("mailbox_list_layout={layout}")]);
+    }
+    line.push(place);
     let mut said = String::new();
     for _ in 0..TRIES {
         match run(&line, mail.limit.0).await? {
@@ -129,36 +144,32 @@ async fn sync(mail: &MailConfig, job: &MergeJob, user: &str, home: &str) -> Resu
     )))
 }
 
-async fn verify(mail: &MailConfig, user: &str, wanted: &BTreeSet<String>) -> Result<(), OutsideError> {
+/// What is in none of the user's folders.
+async fn missing(mail: &MailConfig, user: &str, wanted: &[Kept]) -> Result<Vec<Kept>, OutsideError> {
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let line = [
-        &mail.doveadm.to_string_lossy(),
-        "-f",
-        "tab",
-        "fetch",
-        "-u",
-        user,
-        "guid",
-        "mailbox",
-        "*",
-    ];
-    let table = run_well(&line.map(str::to_owned), mail.limit.0).await?;
+    let doveadm = mail.doveadm.to_string_lossy();
+    let line = [&*doveadm, "-f", "tab", "fetch", "-u", user, "guid", "mailbox", "*"].map(str::to_owned);
+    let table = run_well(&line, mail.limit.0).await?;
     let live: BTreeSet<&str> = table.lines().skip(1).map(str::trim).collect();
-    let missing: Vec<&str> = wanted
+    Ok(wanted
         .iter()
-        .map(String::as_str)
-        .filter(|guid| !live.contains(guid))
-        .collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(OutsideError(format!(
-            "{user} lacks {} message(s) of the tail after the merge: {}",
-            missing.len(),
-            missing.join(", ")
-        ))),
+        .filter(|kept| !live.contains(kept.guid.as_str()))
+        .cloned()
+        .collect())
+}
+
+/// Stores messages anew, each in its folder and under its GUID.
+async fn put_back(mail: &MailConfig, user: &str, lost: &[Kept]) -> Result<(), OutsideError> {
+    let doveadm = mail.doveadm.to_string_lossy();
+    for Kept { guid, mailbox, file } in lost {
+        warn!("{user}: {guid} of the tail is in no folder after the merge, and is put back into {mailbox}");
+        let file = file.to_string_lossy();
+        let line = [&*doveadm, "save", "-u", user, "-m", mailbox, "-g", guid, &*file].map(str::to_owned);
+        run_well(&line, mail.limit.0).await?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod homes;
 mod maildir;
 mod merge;
 mod mounts;
+mod stash;
 mod uids;
 
 use std::path::Path;
@@ -118,8 +119,13 @@ impl Outside for Machine {
 
     async fn lift_uids(&self) -> Result<(), OutsideError> {
         let limit = self.mail.lift_limit.0;
-        let lifted = timeout(limit, uids::lift(&self.mail, &self.mountpoint)).await;
-        lifted.unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
+        let lift = async {
+            in_turn(&self.mail.prepare, self.mail.limit.0).await?;
+            uids::lift(&self.mail, &self.mountpoint).await
+        };
+        timeout(limit, lift)
+            .await
+            .unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
     }
 
     async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {

@@ -1,7 +1,11 @@
-//! At a take-over, mailboxes that were active lately get a higher next UID (doveadm-mailbox(1), `update
-//! --min-next-uid`): clients may have seen UIDs for mail that only the other node has, and they must not come again.
+//! At a take-over, folders that were active lately get a higher next UID (doveadm-mailbox(1), `update --min-next-uid`):
+//! clients may have seen UIDs for mail that only the other node has, and they must not come again. All folders of one name
+//! are lifted by one command, above the highest next UID among them: starting a command for each would keep the doors of a
+//! large cluster closed for minutes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirEntry;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,22 +18,61 @@ use crate::config::MailConfig;
 /// How doveadm ends for a user whom it does not know (doveadm(1), EX_NOUSER).
 const NO_USER: i32 = 67;
 
+/// What to lift.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Active {
+    /// Folders of a name: who has one, and the highest next UID.
+    folders: BTreeMap<String, Folder>,
+    /// Users with a folder whose name or next UID only Dovecot can tell.
+    asked: BTreeSet<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Folder {
+    users: BTreeSet<String>,
+    next: u32,
+}
+
 /// Lifts all; the error is the first of those that did not work.
 pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<(), OutsideError> {
-    let (root, homes, since) = (
-        mountpoint.to_owned(),
-        mail.homes.clone(),
-        SystemTime::now() - mail.active.0,
-    );
-    let users = tokio::task::spawn_blocking(move || active(&root, &homes, since))
+    let since = SystemTime::now() - mail.active.0;
+    let (root, config) = (mountpoint.to_owned(), mail.clone());
+    let active = tokio::task::spawn_blocking(move || active(&root, &config, since))
         .await
         .map_err(|error| OutsideError(error.to_string()))?;
     let mut first = Ok(());
-    for user in users {
-        let done = lift_user(mail, &user).await;
+    for (name, folder) in &active.folders {
+        let done = lift_folder(mail, name, folder).await;
+        first = first.and(done);
+    }
+    for user in &active.asked {
+        let done = lift_user(mail, user).await;
         first = first.and(done);
     }
     first
+}
+
+/// Whoever is listed and unknown to Dovecot is passed over by it.
+async fn lift_folder(mail: &MailConfig, name: &str, folder: &Folder) -> Result<(), OutsideError> {
+    let failed = |error: std::io::Error| OutsideError(format!("a list of users cannot be written: {error}"));
+    let mut users = tempfile::NamedTempFile::new().map_err(failed)?;
+    for user in &folder.users {
+        writeln!(users, "{user}").map_err(failed)?;
+    }
+    users.flush().map_err(failed)?;
+    let next = folder.next.saturating_add(mail.lift).to_string();
+    let (doveadm, list) = (mail.doveadm.to_string_lossy(), users.path().to_string_lossy());
+    let line = [
+        &*doveadm,
+        "mailbox",
+        "update",
+        "-F",
+        &*list,
+        "--min-next-uid",
+        &next,
+        name,
+    ];
+    run_well(&line.map(str::to_owned), mail.limit.0).await.map(drop)
 }
 
 async fn lift_user(mail: &MailConfig, user: &str) -> Result<(), OutsideError> {
@@ -72,34 +115,63 @@ fn next_uids(table: &str) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// Users with a list of UIDs that changed since then. Folders that cannot be read are passed over.
-fn active(root: &Path, homes: &str, since: SystemTime) -> BTreeSet<String> {
-    let mut users = BTreeSet::new();
-    let mut folders: Vec<PathBuf> = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else {
+/// Folders with a list of UIDs that changed since then. Directories that cannot be read are passed over.
+fn active(root: &Path, mail: &MailConfig, since: SystemTime) -> Active {
+    let mut found = Active::default();
+    let mut directories: Vec<PathBuf> = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
             continue;
         };
         for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
             let name = entry.file_name();
-            if kind.is_dir() && !matches!(name.to_str(), Some("new" | "cur" | "tmp")) {
-                folders.push(entry.path());
-            }
-            if name != "dovecot-uidlist" {
-                continue;
-            }
-            let changed = entry.metadata().and_then(|metadata| metadata.modified());
-            let path = entry.path();
-            let inside = path.strip_prefix(root).ok().and_then(Path::to_str);
-            if changed.is_ok_and(|changed| changed >= since)
-                && let Some((user, _)) = inside.and_then(|inside| maildir::user_of(inside, homes))
-            {
-                users.insert(user);
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if !matches!(name.to_str(), Some("new" | "cur" | "tmp")) {
+                    directories.push(entry.path());
+                }
+            } else if name == "dovecot-uidlist" && changed_since(&entry, since) {
+                found.add(root, &entry.path(), mail);
             }
         }
     }
-    users
+    found
+}
+
+fn changed_since(entry: &DirEntry, since: SystemTime) -> bool {
+    let changed = entry.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed >= since)
+}
+
+impl Active {
+    fn add(&mut self, root: &Path, list: &Path, mail: &MailConfig) {
+        let Some(inside) = list.strip_prefix(root).ok().and_then(Path::to_str) else {
+            return;
+        };
+        let Some((user, _)) = maildir::user_of(inside, &mail.homes) else {
+            return;
+        };
+        match (maildir::folder_of(inside, mail), next_uid(list)) {
+            (Some(name), Some(next)) => {
+                let folder = self.folders.entry(name).or_default();
+                folder.users.insert(user);
+                folder.next = folder.next.max(next);
+            }
+            _ => {
+                self.asked.insert(user);
+            }
+        }
+    }
+}
+
+/// The next UID by the first line of a list: `3 V1795628812 N2029 G...` (Dovecot's Maildir format, version 3).
+fn next_uid(list: &Path) -> Option<u32> {
+    let mut head = String::new();
+    BufReader::new(std::fs::File::open(list).ok()?)
+        .read_line(&mut head)
+        .ok()?;
+    let mut words = head.split_whitespace();
+    words.next().filter(|version| *version == "3")?;
+    words.find_map(|word| word.strip_prefix('N'))?.parse().ok()
 }
 
 #[cfg(test)]
@@ -115,21 +187,67 @@ mod tests {
         );
     }
 
+    fn store(lists: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a folder");
+        for (folder, head) in lists {
+            let home = root.path().join("example.org").join(folder);
+            std::fs::create_dir_all(&home).expect("a home");
+            std::fs::write(home.join("dovecot-uidlist"), head).expect("a list");
+        }
+        root
+    }
+
+    fn mail() -> MailConfig {
+        MailConfig {
+            maildir: "Maildir".to_owned(),
+            layout: Some("fs".to_owned()),
+            ..MailConfig::default()
+        }
+    }
+
+    fn folder(users: &[&str], next: u32) -> Folder {
+        Folder {
+            users: users.iter().map(|user| (*user).to_owned()).collect(),
+            next,
+        }
+    }
+
+    #[test]
+    fn folders_of_a_name_are_lifted_together_above_the_highest_of_them() {
+        let root = store(&[
+            ("anna/Maildir", "3 V1 N7 Gabc\n1 :1.M2.h\n"),
+            ("ben/Maildir", "3 V1 N90\n"),
+            ("ben/Maildir/Lists/One", "3 V1 N4\n"),
+        ]);
+        let found = active(root.path(), &mail(), SystemTime::UNIX_EPOCH);
+        let expected = BTreeMap::from([
+            ("INBOX".to_owned(), folder(&["anna@example.org", "ben@example.org"], 90)),
+            ("Lists/One".to_owned(), folder(&["ben@example.org"], 4)),
+        ]);
+        assert_eq!((found.folders, found.asked), (expected, BTreeSet::new()));
+    }
+
+    #[test]
+    fn of_a_list_that_is_not_understood_or_a_name_that_is_encoded_dovecot_is_asked() {
+        let root = store(&[
+            ("anna/Maildir", "1 1795628812 7\n"),
+            ("ben/Maildir/Entw&APw-rfe", "3 V1 N4\n"),
+        ]);
+        let found = active(root.path(), &mail(), SystemTime::UNIX_EPOCH);
+        let both = ["anna@example.org", "ben@example.org"].map(str::to_owned);
+        assert_eq!((found.folders, found.asked), (BTreeMap::new(), BTreeSet::from(both)));
+    }
+
     #[test]
     fn only_users_whose_mail_changed_lately_are_active() {
-        let root = tempfile::tempdir().expect("a folder");
-        for user in ["anna", "ben"] {
-            let home = root.path().join("example.org").join(user);
-            std::fs::create_dir_all(&home).expect("a home");
-            std::fs::write(home.join("dovecot-uidlist"), "3 V1 N1\n").expect("a list");
-        }
+        let root = store(&[("anna/Maildir", "3 V1 N1\n"), ("ben/Maildir", "3 V1 N1\n")]);
         let old = std::fs::File::options()
             .write(true)
-            .open(root.path().join("example.org/ben/dovecot-uidlist"));
+            .open(root.path().join("example.org/ben/Maildir/dovecot-uidlist"));
         old.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
             .expect("an old list");
         let since = SystemTime::now() - std::time::Duration::from_secs(3600);
-        let found: Vec<String> = active(root.path(), "{domain}/{user}", since).into_iter().collect();
-        assert_eq!(found, ["anna@example.org"]);
+        let found = active(root.path(), &mail(), since);
+        assert_eq!(found.folders["INBOX"], folder(&["anna@example.org"], 1));
     }
 }

@@ -77,6 +77,9 @@ fn dataset(line: &str, now: Duration) -> Option<Dataset> {
     })
 }
 
+/// How the snapshots begin that `zfs diff` takes of a file system and removes again: nothing to send or to hold.
+const PASSING: &str = "zfs-diff-";
+
 /// Puts snapshots and bookmarks, listed in the order of creation, at their datasets.
 pub fn points(output: &str, datasets: &mut [Dataset]) -> Result<(), String> {
     let mut by_name: HashMap<String, &mut Dataset> = datasets.iter_mut().map(|d| (d.name.clone(), d)).collect();
@@ -95,6 +98,9 @@ fn point(line: &str, datasets: &mut HashMap<String, &mut Dataset>) -> Option<()>
     let Some(dataset) = datasets.get_mut(dataset) else {
         return Some(());
     };
+    if name.starts_with(PASSING) {
+        return Some(());
+    }
     let guid = Guid(guid.parse().ok()?);
     if kind == "bookmark" {
         dataset.bookmarks.insert(name.to_owned(), guid);
@@ -196,6 +202,14 @@ mod tests {
         assert!(found[0].readonly && found[0].mounted);
         assert_eq!((found[0].marks.epoch, found[0].marks.role), (3, Role::Standby));
         assert_eq!((found[0].written, found[0].age), (1024, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_snapshot_of_a_comparison_that_goes_on_is_passed_over() {
+        let mut found = datasets(MAIL, Duration::from_secs(160)).expect("readable");
+        let list = "tank/mail@cs-4-1\tsnapshot\t7\t0\t-\ntank/mail@zfs-diff-77-1\tsnapshot\t8\t0\t-\n";
+        points(list, &mut found).expect("readable");
+        assert_eq!(found[0].newest().map(|newest| newest.name.as_str()), Some("cs-4-1"));
     }
 
     #[test]

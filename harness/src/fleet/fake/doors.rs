@@ -100,6 +100,9 @@ impl World {
         if let ["/usr/local/sbin/cluster-store", verb @ ..] = words.as_slice() {
             return Ok(self.cluster_store(node, verb));
         }
+        if let ["crm_resource", "--move", .., to] = words.as_slice() {
+            return Ok(self.move_role(to));
+        }
         let machine = self.machines.get(node).ok_or("there is no such machine")?;
         let (status, stdout, stderr) = match words.as_slice() {
             ["true"] => (0, String::new(), String::new()),

@@ -203,6 +203,25 @@ impl Fleet for FakeFleet {
         }
     }
 
+    async fn program_opens<'a>(
+        &'a self,
+        balancer: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<(String, Box<dyn MailSession + 'a>), FleetError> {
+        let (attempt, served_by) = self.look().list_through(balancer);
+        match (self.finish(attempt, deadline).await, served_by) {
+            (Outcome::Ok { .. }, Some(node)) => {
+                let session = FakeSession::new(self, &node, user);
+                Ok((node, Box::new(session)))
+            }
+            (Outcome::Fail { reason } | Outcome::Unknown { reason }, _) => {
+                Err(error(balancer, "log in by IMAP", reason))
+            }
+            (Outcome::Ok { .. }, None) => Err(error(balancer, "log in by IMAP", "nobody greets")),
+        }
+    }
+
     async fn store_copy(&self, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
         sleep(Duration::from_millis(20)).await;
         let copy = self.look().copy_of(node, user);

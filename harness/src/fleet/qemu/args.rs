@@ -21,6 +21,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         disk(spec),
         data_disks(spec),
         network(spec),
+        watchdog(spec),
         agent(spec),
         terminal(spec),
         control(spec),
@@ -122,6 +123,14 @@ fn network(spec: &MachineSpec) -> Vec<OsString> {
     vec!["-netdev".into(), netdev, "-device".into(), device.into()]
 }
 
+/// A card that resets the machine, as a real one's does; the machine then boots again.
+fn watchdog(spec: &MachineSpec) -> Vec<OsString> {
+    if !spec.watchdog {
+        return Vec::new();
+    }
+    words(["-device", "i6300esb", "-action", "watchdog=reset"])
+}
+
 /// The guest agent's port, and randomness for the guest.
 fn agent(spec: &MachineSpec) -> Vec<OsString> {
     let socket = option("socket,id=agent,server=on,wait=off,path=", &spec.agent_socket(), "");
@@ -207,6 +216,7 @@ mod tests {
             memory: Memory::Private,
             start: Start::Boot,
             cpus: 1,
+            watchdog: false,
             mac: "52:54:00:00:00:0a".to_owned(),
             network: "/tmp/mch-x/switch".into(),
             sockets: "/tmp/mch-x".into(),
@@ -258,6 +268,17 @@ mod tests {
         let shown = shown(&spec);
         assert!(shown.contains("size=1024M,share=off,mem-path=/restore/mail1.ram"));
         assert!(shown.ends_with("-S\n-incoming defer"));
+    }
+
+    #[test]
+    fn a_machine_with_a_watchdog_is_reset_by_it() {
+        let spec = MachineSpec {
+            watchdog: true,
+            ..spec()
+        };
+        let line = arguments(&spec);
+        let at = line.iter().position(|word| word == "i6300esb").expect("a card");
+        assert_eq!(line[at + 1..at + 3], ["-action", "watchdog=reset"]);
     }
 
     #[test]

@@ -321,6 +321,20 @@ impl Fleet for QemuFleet {
         Ok(Box::new(opened))
     }
 
+    async fn program_opens<'a>(
+        &'a self,
+        balancer: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<(String, Box<dyn MailSession + 'a>), FleetError> {
+        let opened = self.open_through(balancer, user, deadline).await?;
+        let greeted = opened.server().unwrap_or(balancer);
+        let label = greeted.split('.').next().unwrap_or_default();
+        let node = self.topology.nodes.iter().find(|node| node.name == label);
+        let node = node.map_or(greeted, |node| &node.name).to_owned();
+        Ok((node, Box::new(opened)))
+    }
+
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome {
         match self.commands(node) {
             Ok(commands) => {

@@ -32,6 +32,9 @@ use crate::tools::{self, Kind, Qemu, ToolError};
 /// secrets every run would be another cluster, for which no restore point fits.
 const SECRETS: u64 = 1;
 
+/// The kernel module of the only watchdog card that machines can have.
+const WATCHDOG: &str = "i6300esb";
+
 /// Everything that a launch decides beforehand.
 pub(super) struct Plan<'a> {
     pub cluster: &'a Cluster,
@@ -152,6 +155,7 @@ impl<'a> Plan<'a> {
             memory,
             start: Start::Boot,
             cpus: 1,
+            watchdog: role == Role::Mail && self.cluster.decides_itself() && self.cluster.election.watchdog == WATCHDOG,
             mac: mac(0),
             network: network_socket(folder, name),
             sockets: folder.to_path_buf(),

@@ -3,8 +3,9 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::cluster::QemuFleet;
+use super::cluster::{QemuFleet, error};
 use crate::fleet::{FleetError, Mail};
+use crate::probe::imap_session::{self, OpenAccount};
 use crate::probe::{imap, smtp};
 use crate::record::Outcome;
 
@@ -31,6 +32,25 @@ impl QemuFleet {
             },
             Err(error) => failed(&error),
         }
+    }
+
+    /// Logs in to stay.
+    pub(super) async fn open_through(
+        &self,
+        balancer: &str,
+        user: &str,
+        deadline: Duration,
+    ) -> Result<OpenAccount, FleetError> {
+        let (host, address, password) = self.door(balancer, IMAPS, user)?;
+        let account = imap::ImapAccount {
+            host,
+            address,
+            tls: self.trusting.clone(),
+            user,
+            password,
+        };
+        let opened = imap_session::open(&self.lan, self.addresses.client, &account, deadline).await;
+        opened.map_err(|failure| error(balancer, "log in by IMAP", &failure.to_string()))
     }
 
     /// Submits a message of a user, who is its sender.

@@ -32,6 +32,9 @@ pub struct MachineSpec {
     pub start: Start,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Whether it has a watchdog card, an Intel 6300ESB (kernel module `i6300esb`), which resets a machine that stops
+    /// feeding it.
+    pub watchdog: bool,
     /// Hardware address of its network card.
     pub mac: String,
     /// Unix socket on which the switch listens; QEMU connects to it.

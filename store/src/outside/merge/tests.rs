@@ -16,6 +16,10 @@ const FOLDER: &str = "example.org/anna";
 impl Stage {
     /// `sync` of the shell copies what the tail has into the live store, unless told to lose it.
     fn new(sync: &str) -> Stage {
+        Stage::that_saves(sync, "exit 0")
+    }
+
+    fn that_saves(sync: &str, save: &str) -> Stage {
         let root = tempfile::tempdir().expect("a folder");
         let base = root.path().display().to_string();
         for side in ["live", "tail"] {
@@ -24,7 +28,7 @@ impl Stage {
         let program = root.path().join("doveadm");
         let script = format!(
             "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/{FOLDER}/new\ncase \"$*\" in\n\
-             *sync*) {sync} ;;\n*fetch*) echo guid; ls $L ;;\nesac\n"
+             *sync*) {sync} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
         );
         std::fs::write(&program, script).expect("a script");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -93,6 +97,35 @@ async fn what_the_gateway_delivered_again_is_not_doubled() {
     stage.message("tail", "3.tail", "A3");
     stage.merge(&["1.tail", "3.tail"], &["2.live"]).await.expect("merged");
     assert_eq!(stage.live(), ["2.live", "3.tail"]);
+}
+
+#[tokio::test]
+async fn a_second_try_knows_what_the_first_one_took_out_of_the_copy() {
+    let stage = Stage::new("[ -e $T/../once ] || { touch $T/../once; exit 75; }; cp $T/* $L/ 2>/dev/null; exit 0");
+    stage.message("tail", "1.tail", "A1");
+    stage.message("live", "2.live", "A1");
+    stage.message("tail", "3.tail", "A3");
+    let (tail, live) = (["1.tail", "3.tail"], ["2.live"]);
+    stage.merge(&tail, &live).await.expect_err("doveadm failed");
+    stage.merge(&tail, &live).await.expect("merged");
+    assert_eq!(stage.live(), ["2.live", "3.tail"]);
+}
+
+#[tokio::test]
+async fn a_message_that_its_owner_removed_while_it_was_merged_comes_back() {
+    let stage = Stage::that_saves("rm -f $T/*; exit 0", "shift 6; cp \"$2\" $L/$1");
+    stage.message("tail", "1.tail", "A1");
+    stage.merge(&["1.tail"], &[]).await.expect("merged");
+    assert_eq!(stage.live(), ["1.tail"]);
+}
+
+#[tokio::test]
+async fn folders_are_looked_for_where_the_layout_has_them() {
+    let mut stage = Stage::new("case \"$*\" in *'-p mailbox_list_layout=fs'*) cp $T/* $L/; exit 0 ;; esac; exit 64");
+    stage.mail.layout = Some("fs".to_owned());
+    stage.message("tail", "1.tail", "A1");
+    stage.merge(&["1.tail"], &[]).await.expect("merged");
+    assert_eq!(stage.live(), ["1.tail"]);
 }
 
 #[tokio::test]

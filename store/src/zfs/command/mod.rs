@@ -354,7 +354,9 @@ impl Zfs for Commands {
         let mountpoint = self
             .zfs(&["get", "-H", "-p", "-o", "value", "mountpoint", root])
             .await?;
-        let got = self.zfs(&["diff", "-H", "-F", "-h", from, to]).await?;
+        // The more has changed the longer it takes, as with a stream.
+        let diff = build(&self.zfs, &["diff", "-H", "-F", "-h", from, to]);
+        let got = output(diff, self.stream_limit).await?;
         parse::changes(&got, mountpoint.trim()).map_err(unreadable("zfs diff"))
     }
 }

@@ -215,6 +215,23 @@ impl World {
         }
     }
 
+    /// What pacemaker does when it is asked to move the role.
+    pub(in crate::fleet::fake) fn move_role(&mut self, to: &str) -> ExecOutput {
+        let handed_over = match self.peer(to) {
+            Some(peer) => self.demote_by_hand(&peer).map(drop),
+            None => Ok(()),
+        };
+        let (status, stderr) = match handed_over.and_then(|()| self.promote_by_hand(to)) {
+            Ok(()) => (0, String::new()),
+            Err(reason) => (1, reason),
+        };
+        ExecOutput {
+            status,
+            stdout: String::new(),
+            stderr,
+        }
+    }
+
     /// Ids of all messages of an account on a node's disk.
     pub(super) fn copy_of(&self, node: &str, user: &str) -> Option<Vec<String>> {
         self.runs(node).then(|| {
