@@ -220,7 +220,9 @@ mod tests {
 
     #[test]
     fn the_limits_of_an_engine_that_does_not_run_are_nobodys_concern() {
-        let manual = ROLE.replace("engine = \"pacemaker\"", "engine = \"manual\"\nsync_timeout = \"1h\"");
+        let manual = ROLE
+            .replace("engine = \"pacemaker\"", "engine = \"manual\"")
+            .replace("sync_timeout = \"3s\"", "sync_timeout = \"1h\"");
         assert_eq!(codes(&manual), ["manual-role"]);
     }
 }

@@ -24,6 +24,9 @@ pub struct ScenarioArgs {
     /// Every scenario, and every one that must fail
     #[arg(long, conflicts_with = "scenarios")]
     all: bool,
+    /// With --all: those that take many minutes on machines, too
+    #[arg(long, requires = "all")]
+    long: bool,
     /// Every scenario that must fail: each has a planted defect, and passes only if it fails for that reason
     #[arg(long, conflicts_with_all = ["scenarios", "all"])]
     must_fail: bool,
@@ -59,6 +62,7 @@ Examples:
   harness scenario failover mail-fallback        each on a fresh copy of the same cluster
   harness scenario --all --report report/ci      for CI: everything lies in that folder
   harness scenario failover --cluster mine.toml  your own cluster description
+  harness scenario --all --long                  those that take many minutes each, too
   harness scenario --all --jobs 4 --shard 2/3    four at a time, the second third of all
   harness scenario --fake my-scenario.toml       on the simulation, in a second
   harness scenario --must-fail                   shows that every check can fail";
@@ -80,7 +84,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
         entries.extend(library::all(Shelf::MustFail, color)?);
     }
     let title = title(args, &entries);
-    let mut entries = playable(entries, args)?;
+    let mut entries = without_long(playable(entries, args)?, args);
     if let Some(shard) = &args.shard {
         entries.retain(|entry| shard.holds(entry.scenario().name()));
     }
@@ -128,6 +132,23 @@ fn playable(entries: Vec<Entry>, args: &ScenarioArgs) -> Result<Vec<Entry>, Unus
     }
     eprintln!("left out, they play on real machines only: {names}");
     Ok(playable)
+}
+
+/// A suite on machines has an end within reach: what takes many minutes is named, and left out.
+fn without_long(entries: Vec<Entry>, args: &ScenarioArgs) -> Vec<Entry> {
+    if !args.all || args.long || args.fake {
+        return entries;
+    }
+    let (left_out, rest): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.scenario().takes_long());
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(|entry| entry.scenario().name()).collect();
+        eprintln!(
+            "left out, they take many minutes each (--long plays them, too): {}",
+            names.join(", ")
+        );
+    }
+    rest
 }
 
 /// Scenarios that can share a cluster play on it one after the other. One with a defect has a simulation of its own.
@@ -179,6 +200,7 @@ mod tests {
         ScenarioArgs {
             scenarios: Vec::new(),
             all: false,
+            long: false,
             must_fail: false,
             cluster: None,
             seed: None,
@@ -228,6 +250,32 @@ mod tests {
             refused.0,
             "error: these play on real machines only: real-ledger-lost\nhelp: leave out --fake\n"
         );
+    }
+
+    fn left(suite: ScenarioArgs) -> Vec<String> {
+        let left = without_long(vec![entry("failover"), entry("store-zil-tail")], &suite);
+        left.iter().map(|entry| entry.scenario().name().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_takes_long_is_left_out_of_a_suite_on_machines_unless_it_is_wanted() {
+        let suite = |fake, long| ScenarioArgs {
+            all: true,
+            long,
+            ..args(fake)
+        };
+        assert_eq!(left(suite(false, false)), ["failover"]);
+        assert_eq!(left(suite(false, true)), ["failover", "store-zil-tail"]);
+        assert_eq!(
+            left(suite(true, false)),
+            ["failover", "store-zil-tail"],
+            "a simulation takes seconds"
+        );
+    }
+
+    #[test]
+    fn what_takes_long_plays_when_it_was_asked_for_by_name() {
+        assert_eq!(left(args(false)), ["failover", "store-zil-tail"]);
     }
 
     #[test]

@@ -11,9 +11,14 @@ const FILL: &str = r#"
     store=$(zfs list -H -o name /var/vmail)
     filler="${store%%/*}/filled-on-purpose"
     ! zfs list "$filler" >/dev/null 2>&1 || { echo "it was full before" >&2; exit 1; }
+    zfs create -o canmount=off "$filler"
     zpool sync "${store%%/*}"
     free=$(zfs list -Hp -o available "$store")
-    zfs create -o canmount=off -o refreservation="$free" "$filler"
+    # What the filler itself takes lies within what it reserves; and a pool that is in use has less from one moment to the next.
+    for less in 0 65536 262144 1048576; do
+        size=$((free + $(zfs list -Hp -o used "$filler") - less))
+        zfs set refreservation="$size" "$filler" && break
+    done
     echo "$store $free $(zfs list -Hp -o available "$store")""#;
 
 /// Gives it back, and says the same.

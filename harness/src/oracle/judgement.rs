@@ -10,6 +10,7 @@ use super::lag::{self, Lag};
 use super::ledger::{self, Tally};
 use super::outage::{self, Outage};
 use super::replication::{self, Replicated};
+use super::takeover::{self, TakeOver};
 use super::terms::Terms;
 use super::uid::{self, Uids};
 use super::verdict::{Code, Reason, Verdict, some_of};
@@ -46,6 +47,9 @@ pub struct MailStore {
     /// What mail programs did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Clients>,
+    /// Take-overs and how long they took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub take_overs: Vec<TakeOver>,
 }
 
 /// Judges a record.
@@ -59,6 +63,7 @@ pub fn judge(events: &[Event], terms: &Terms) -> Judgement {
         lag: hear("lag", &mut reasons, || lag::judge(&history, terms)).flatten(),
         uids: hear("uid", &mut reasons, || uid::judge(&history, terms)).flatten(),
         clients: hear("action", &mut reasons, || client::judge(&history, terms)).flatten(),
+        take_overs: takeover::measure(&history),
     };
     hear("roles", &mut reasons, || ((), roles::judge(&history)));
     hear("receipts", &mut reasons, || ((), receipts::judge(&history)));

@@ -1,7 +1,7 @@
 //! The verdict in words, one or two sentences that can be read aloud.
 
 use super::model::Report;
-use crate::oracle::{Clients, Lag, Outage, Replicated, Tally, Uids, Verdict};
+use crate::oracle::{Clients, Lag, Outage, Replicated, TakeOver, Tally, Uids, Verdict};
 use crate::record::Service;
 use crate::units::{readable, readable_limit};
 
@@ -44,6 +44,7 @@ pub fn measured(report: &Report) -> Vec<String> {
     phrases.extend(report.store.lag.as_ref().map(lag));
     phrases.extend(report.store.uids.as_ref().map(uids));
     phrases.extend(report.store.clients.as_ref().map(clients));
+    phrases.extend(report.store.take_overs.iter().map(take_over));
     phrases.extend(report.outages.iter().filter_map(take_overs));
     if phrases.is_empty() {
         let held = report
@@ -109,6 +110,12 @@ fn lag(lag: &Lag) -> String {
         true => String::new(),
         false => format!(" (limits: {})", limits.join(", ")),
     };
+    if lag.samples == 0 {
+        return format!(
+            "no message was followed to the copy in peace, {} while something was broken{limits}",
+            lag.disturbed
+        );
+    }
     format!(
         "from a 250 to the copy p50 {}, p99 {}, max {} of {} messages, read to {}, {} more while something was broken{limits}",
         readable(lag.p50),
@@ -137,6 +144,17 @@ fn clients(clients: &Clients) -> String {
         ));
     }
     words
+}
+
+/// How the time until the new writer can be reached splits.
+fn take_over(take_over: &TakeOver) -> String {
+    format!(
+        "{} was the writer {} after the {}, its doors open after {}",
+        take_over.node,
+        readable(take_over.writer_after),
+        crate::oracle::describe_fault(&take_over.fault),
+        readable(take_over.open_after)
+    )
 }
 
 /// How long a service needed to move to another node after each fault.

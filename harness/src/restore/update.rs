@@ -12,6 +12,10 @@ const FILE: &str = "file";
 /// one has put would stay; and what puts them there.
 const ONLY_AT_FIRST: [&str; 2] = ["/usr/local/share/cluster/", "/usr/local/sbin/cluster-database"];
 
+/// Files of programs that an installation leaves running as they are, since a restart would move the role of the writer: the
+/// restored cluster would go on with the old ones.
+const LEFT_RUNNING: [&str; 3] = ["/etc/corosync/", "/etc/default/", "/etc/modules-load.d/"];
+
 /// The files that differ, by node.
 pub type Changes = BTreeMap<String, BTreeSet<String>>;
 
@@ -22,7 +26,7 @@ pub fn file(node: &str, path: &str) -> String {
 
 /// What differs between two clusters if only the contents, owners or modes of files do that a running node takes over by
 /// an installation; `None` if anything else differs: another set of files, an image, an address, the script that
-/// installs, or a file that counts at a first start only.
+/// installs, or a file that counts at a first start only or of a program that is left running.
 pub fn changes(frozen: &BTreeMap<String, String>, wanted: &Ingredients) -> Option<Changes> {
     let wanted = wanted.map();
     if !frozen.keys().eq(wanted.keys()) {
@@ -34,7 +38,8 @@ pub fn changes(frozen: &BTreeMap<String, String>, wanted: &Ingredients) -> Optio
         let (Some(FILE), Some(node), Some(path)) = (words.next(), words.next(), words.next()) else {
             return None;
         };
-        if ONLY_AT_FIRST.iter().any(|first| path.starts_with(first)) {
+        let mut lasting = ONLY_AT_FIRST.iter().chain(&LEFT_RUNNING);
+        if lasting.any(|prefix| path.starts_with(prefix)) {
             return None;
         }
         changes.entry(node.to_owned()).or_default().insert(path.to_owned());
@@ -91,6 +96,14 @@ mod tests {
         ] {
             let seed = file("mail1", path);
             assert_eq!(between(&[(&seed, "a")], &[(&seed, "b")]), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_an_installation_does_not_restart_is_installed_from_the_beginning() {
+        for path in ["/etc/corosync/corosync.conf", "/etc/default/sbd"] {
+            let settings = file("mail1", path);
+            assert_eq!(between(&[(&settings, "a")], &[(&settings, "b")]), None, "{path}");
         }
     }
 }

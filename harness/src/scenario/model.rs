@@ -38,6 +38,9 @@ pub struct Head {
     /// Where it plays; `machines` if its steps need what the simulation does not have, `fake` if machines do not have it. One that must fail says it in
     /// `[must-fail]`.
     pub fleet: Option<Stage>,
+    /// It takes many minutes on machines: a whole suite leaves it out there, unless `--long` is given.
+    #[serde(default)]
+    pub long: bool,
     /// What clients do all the time.
     #[serde(default)]
     pub traffic: Traffic,
@@ -215,6 +218,11 @@ impl Scenario {
     pub fn stage(&self) -> Stage {
         let must_fail = self.head.must_fail.as_ref().map(|must_fail| must_fail.fleet);
         must_fail.or(self.head.fleet).unwrap_or(Stage::Real)
+    }
+
+    /// Whether it takes many minutes where it plays when nobody asks for something else.
+    pub fn takes_long(&self) -> bool {
+        self.head.long && self.stage() != Stage::Fake
     }
 
     /// What the simulation is to get wrong.

@@ -25,7 +25,7 @@ pub fn patience(action: &Action) -> Duration {
             _ => 60,
         },
         Action::Run(_) => 60,
-        Action::Role(_) => 120,
+        Action::Role(_) => 60,
         Action::Hold(_) => 120,
     };
     Duration::from_secs(seconds)

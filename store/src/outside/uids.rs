@@ -4,8 +4,9 @@
 //! large cluster closed for minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::DirEntry;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,6 +15,9 @@ use tracing::warn;
 use super::{maildir, run, run_well, well};
 use crate::act::OutsideError;
 use crate::config::MailConfig;
+
+/// Where Dovecot keeps a Maildir's UIDs.
+const LIST: &str = "dovecot-uidlist";
 
 /// How doveadm ends for a user whom it does not know (doveadm(1), EX_NOUSER).
 const NO_USER: i32 = 67;
@@ -115,7 +119,13 @@ fn next_uids(table: &str) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// Folders with a list of UIDs that changed since then. Directories that cannot be read are passed over.
+/// A folder's list of UIDs, or the log of its index, which is there first: a folder that had no message yet has a UIDVALIDITY
+/// that programs have seen.
+fn is_list(name: &OsStr) -> bool {
+    name == LIST || name == "dovecot.index.log"
+}
+
+/// Folders whose list of UIDs or index changed since then. Directories that cannot be read are passed over.
 fn active(root: &Path, mail: &MailConfig, since: SystemTime) -> Active {
     let mut found = Active::default();
     let mut directories: Vec<PathBuf> = vec![root.to_owned()];
@@ -129,7 +139,7 @@ fn active(root: &Path, mail: &MailConfig, since: SystemTime) -> Active {
                 if !matches!(name.to_str(), Some("new" | "cur" | "tmp")) {
                     directories.push(entry.path());
                 }
-            } else if name == "dovecot-uidlist" && changed_since(&entry, since) {
+            } else if is_list(&name) && changed_since(&entry, since) {
                 found.add(root, &entry.path(), mail);
             }
         }
@@ -143,14 +153,15 @@ fn changed_since(entry: &DirEntry, since: SystemTime) -> bool {
 }
 
 impl Active {
-    fn add(&mut self, root: &Path, list: &Path, mail: &MailConfig) {
+    fn add(&mut self, root: &Path, file: &Path, mail: &MailConfig) {
+        let list = file.with_file_name(LIST);
         let Some(inside) = list.strip_prefix(root).ok().and_then(Path::to_str) else {
             return;
         };
         let Some((user, _)) = maildir::user_of(inside, &mail.homes) else {
             return;
         };
-        match (maildir::folder_of(inside, mail), next_uid(list)) {
+        match (maildir::folder_of(inside, mail), next_uid(&list)) {
             (Some(name), Some(next)) => {
                 let folder = self.folders.entry(name).or_default();
                 folder.users.insert(user);
@@ -163,12 +174,15 @@ impl Active {
     }
 }
 
-/// The next UID by the first line of a list: `3 V1795628812 N2029 G...` (Dovecot's Maildir format, version 3).
+/// The next UID by the first line of a list: `3 V1795628812 N2029 G...` (Dovecot's Maildir format, version 3); 1 where there
+/// is none.
 fn next_uid(list: &Path) -> Option<u32> {
     let mut head = String::new();
-    BufReader::new(std::fs::File::open(list).ok()?)
-        .read_line(&mut head)
-        .ok()?;
+    match std::fs::File::open(list) {
+        Ok(file) => BufReader::new(file).read_line(&mut head).ok()?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Some(1),
+        Err(_) => return None,
+    };
     let mut words = head.split_whitespace();
     words.next().filter(|version| *version == "3")?;
     words.find_map(|word| word.strip_prefix('N'))?.parse().ok()
@@ -225,6 +239,16 @@ mod tests {
             ("Lists/One".to_owned(), folder(&["ben@example.org"], 4)),
         ]);
         assert_eq!((found.folders, found.asked), (expected, BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_folder_that_had_no_message_yet_is_lifted_as_well() {
+        let root = store(&[]);
+        let trash = root.path().join("example.org/anna/Maildir/Trash");
+        std::fs::create_dir_all(&trash).expect("a folder");
+        std::fs::write(trash.join("dovecot.index.log"), "log").expect("an index");
+        let found = active(root.path(), &mail(), SystemTime::UNIX_EPOCH);
+        assert_eq!(found.folders["Trash"], folder(&["anna@example.org"], 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cluster::{QemuFleet, error};
 use crate::fault::Receipt;
-use crate::fleet::FleetError;
+use crate::fleet::{Fleet, FleetError};
 
 /// How long a joined link may take to carry its first frame: replication alone sends one every second.
 const REJOIN: Duration = Duration::from_secs(30);
@@ -58,6 +58,14 @@ impl QemuFleet {
                 self.switch.join(from, to);
             }
         }
-        self.link_receipt(&links, cut).await
+        let dead = self.without_power();
+        match dead.iter().find(|(node, _)| node == from || node == to) {
+            // Nobody is there to send what would prove it; the machine's return will.
+            Some((node, _)) if !cut => Ok(Receipt {
+                source: "switch".to_owned(),
+                observed: format!("joined in the switch; {node} has no power, so that nothing passes yet"),
+            }),
+            _ => self.link_receipt(&links, cut).await,
+        }
     }
 }

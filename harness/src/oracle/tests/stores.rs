@@ -235,6 +235,36 @@ fn codes(judgement: &Judgement) -> Vec<&str> {
     judgement.reasons.iter().map(|reason| reason.code.as_str()).collect()
 }
 
+#[test]
+fn the_time_until_the_new_writer_can_be_reached_is_measured() {
+    let opening = |events: &mut Vec<Event>| {
+        let mut behind_doors = serves("mail2", 2);
+        if let What::Store { status, .. } = &mut behind_doors {
+            status.doors = "closed".into();
+        }
+        let at = events.partition_point(|event| event.at < 25 * SECOND);
+        events.insert(
+            at,
+            Event {
+                at: 25 * SECOND,
+                what: behind_doors,
+            },
+        );
+    };
+    let [take_over] = judged(opening).store.take_overs.try_into().expect("one take-over");
+    assert_eq!(take_over.node, "mail2");
+    assert_eq!(take_over.writer_after, 25 * SECOND - (CUT - 1));
+    assert_eq!(take_over.open_after, 27 * SECOND - (CUT - 1));
+}
+
+#[test]
+fn a_fault_after_which_nobody_else_becomes_the_writer_has_no_take_over() {
+    let alone = |events: &mut Vec<Event>| {
+        events.retain(|event| !matches!(&event.what, What::Store { node, .. } if node == "mail2"));
+    };
+    assert_eq!(judged(alone).store.take_overs, []);
+}
+
 macro_rules! planted {
     ($($test:ident: $code:literal, $spoil:expr;)*) => {
         $(#[test]

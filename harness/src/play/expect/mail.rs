@@ -98,7 +98,13 @@ pub(super) async fn find(
 ) -> (BTreeMap<String, String>, Vec<String>) {
     let mut found = BTreeMap::new();
     let mut troubles = Vec::new();
+    let dead = run.fleet.without_power();
     for node in nodes {
+        if let Some((_, how)) = dead.iter().find(|(dead, _)| dead == node) {
+            // Nobody would refuse the connection: it would be waited for until its limit.
+            troubles.push(format!("{node}: {how}"));
+            continue;
+        }
         match store::ids(run, node, user, deadline(run, until)).await {
             Ok(ids) => found.extend(ids.into_iter().map(|id| (id, (*node).to_owned()))),
             Err(error) => troubles.push(error.to_string()),
