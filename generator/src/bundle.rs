@@ -36,6 +36,8 @@ pub struct Bundle {
     pub zones: BTreeMap<String, String>,
     /// The certificate of the cluster's own authority, PEM.
     pub ca_pem: String,
+    /// What Prometheus needs to know, by file name; empty unless figures are exported.
+    pub monitoring: BTreeMap<String, String>,
     /// What to do when, for people: Markdown.
     pub runbook: String,
 }

@@ -10,6 +10,7 @@ mod access;
 mod allowed;
 mod election;
 mod load;
+mod monitoring;
 mod silence;
 mod span;
 mod storage;
@@ -20,6 +21,7 @@ pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
 pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
 pub use load::{LoadError, Loaded};
+pub use monitoring::Monitoring;
 pub use silence::Silence;
 pub use span::Span;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
@@ -69,6 +71,9 @@ pub struct Cluster {
     /// Who decides which mail node is the writer of the mail store.
     #[serde(default, rename = "role")]
     pub election: Election,
+    /// Who reads figures for Prometheus; left out, nothing is exported.
+    #[serde(default)]
+    pub monitoring: Option<Monitoring>,
     /// Findings of the check that are accepted.
     #[serde(default, rename = "silence")]
     pub silences: Vec<Silence>,
@@ -280,6 +285,16 @@ impl Cluster {
     /// Fully qualified name of a node, without a final dot.
     pub fn fqdn(&self, node: &Node) -> String {
         format!("{}.{}", node.name, self.cluster.domain)
+    }
+
+    /// Hosts and networks that read the figures of the mail store's agents.
+    pub fn read_store(&self) -> Vec<Ipv4Net> {
+        let named = self.store.iter().flat_map(|store| &store.metrics_from);
+        let monitoring = self.monitoring.iter().flat_map(|monitoring| &monitoring.from);
+        let mut all: Vec<Ipv4Net> = named.chain(monitoring).map(Ipv4Net::trunc).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// All mail domains, the main one first.

@@ -137,6 +137,7 @@ impl Bundle {
     fn names(&self) -> Result<(), WriteError> {
         let reserved = [
             "dns",
+            "monitoring",
             "ca.pem",
             "secrets.toml",
             "bundle.json",
@@ -171,6 +172,13 @@ impl Bundle {
         folder(&dns)?;
         for (domain, zone) in &self.zones {
             writer.file(&dns.join(format!("{domain}.zone")), 0o644, zone.as_bytes())?;
+        }
+        if !self.monitoring.is_empty() {
+            let monitoring = dir.join("monitoring");
+            folder(&monitoring)?;
+            for (name, text) in &self.monitoring {
+                writer.file(&monitoring.join(name), 0o644, text.as_bytes())?;
+            }
         }
         writer.file(&dir.join("ca.pem"), 0o644, self.ca_pem.as_bytes())?;
         writer.file(&dir.join("RUNBOOK.md"), 0o644, self.runbook.as_bytes())

@@ -115,17 +115,42 @@ fn ports(findings: &mut Findings<'_>) {
     }
 }
 
-/// Who reads the figures of the mail store.
+/// Who reads figures: of the mail store, and of everything.
 fn figures(findings: &mut Findings<'_>) {
-    let readers = findings.cluster().store.iter().flat_map(|store| &store.metrics_from);
-    for (index, from) in readers.enumerate().filter(|(_, from)| from.prefix_len() < WORLD) {
-        let path = format!("store.metrics_from[{index}]");
+    let cluster = findings.cluster();
+    if cluster
+        .monitoring
+        .as_ref()
+        .is_some_and(|monitoring| monitoring.from.is_empty())
+    {
+        let finding = findings
+            .at(
+                "monitoring-without-readers",
+                "monitoring.from",
+                "nobody",
+                "figures are exported, and nobody may read them",
+            )
+            .why("the firewall lets the hosts of this list in and no others, and a list without one is none that it can load")
+            .help("name the hosts on which Prometheus runs, or leave [monitoring] out");
+        findings.push(finding);
+    }
+    let store = cluster.store.iter().flat_map(|store| &store.metrics_from);
+    let all = cluster.monitoring.iter().flat_map(|monitoring| &monitoring.from);
+    let numbered = |key: &'static str, what: &'static str| move |(index, from)| (format!("{key}[{index}]"), what, from);
+    let readers = store
+        .enumerate()
+        .map(numbered("store.metrics_from", "the agents' figures"))
+        .chain(
+            all.enumerate()
+                .map(numbered("monitoring.from", "figures of every node")),
+        );
+    for (path, what, from) in readers.filter(|(_, _, from)| from.prefix_len() < WORLD) {
         let finding = findings
             .at(
                 "port-open-to-world",
                 &path,
                 extent(from),
-                format!("the agents' figures are open to {}", extent(from)),
+                format!("{what} are open to {}", extent(from)),
             )
             .why(exposed(9090))
             .help("name the hosts that read them");

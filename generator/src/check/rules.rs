@@ -155,6 +155,10 @@ pub const RULES: &[Rule] = &[
     ),
     error("missing-secret", "the description needs a secret that is not there"),
     error("missing-vmail", "the accounts' database is not replicated"),
+    error(
+        "monitoring-without-readers",
+        "figures are exported, and nobody may read them",
+    ),
     judgement("mx-bypasses-gateway", "an MX record that leads past the gateway"),
     error("mx-to-address", "an MX record that leads to an address"),
     error("mx-to-alias", "an MX record that leads to an alias"),

@@ -44,13 +44,13 @@ fn gateway(findings: &mut Findings<'_>) {
 }
 
 fn watched(findings: &mut Findings<'_>, store: &Store) {
-    if store.peer_missing != PeerMissing::Accept || !store.metrics_from.is_empty() {
+    if store.peer_missing != PeerMissing::Accept || !findings.cluster().read_store().is_empty() {
         return;
     }
     let finding = findings
         .at("accept-unwatched", "store.peer_missing", "and nobody is told", "mail is taken in on one node only, and nobody learns of it")
         .why("while the other node does not follow, what is delivered lies on one machine; if that goes on unseen for days, the disk that fails then takes all of it")
-        .help("let the monitoring read the agents' figures (store.metrics_from) and alert on cluster_store_peer_follows, or have mail wait: peer_missing = \"defer\"")
+        .help("let the monitoring read the agents' figures ([monitoring], or store.metrics_from) and alert on cluster_store_peer_follows, or have mail wait: peer_missing = \"defer\"")
         .fix(findings.instead("store.peer_missing", "\"defer\""));
     findings.push(finding);
 }

@@ -6,6 +6,7 @@ mod agent;
 mod election;
 mod files;
 mod model;
+mod monitoring;
 mod runbook;
 mod services;
 mod store;
@@ -100,6 +101,7 @@ pub fn render(cluster: &Cluster, secrets: &Secrets, agent: Option<&Agent>) -> Re
         nodes,
         zones,
         runbook: runbook::runbook(&environment, cluster, secrets)?,
+        monitoring: monitoring::monitoring(&environment, cluster, secrets)?,
         ca_pem: secrets.trusted(),
     })
 }
@@ -180,11 +182,22 @@ const OF_STORE: [&str; 4] = [
     "/usr/local/sbin/mail-doors",
 ];
 
+/// Files that only the exporters need.
+const OF_MONITORING: [&str; 4] = [
+    "/etc/default/prometheus-",
+    "/etc/cluster-monitoring/",
+    "/etc/systemd/system/cluster-figures.",
+    "/usr/local/sbin/cluster-figures",
+];
+
 /// The schema of a database that is not replicated is left out, and so are time servers and a mail store that are not
 /// described.
 fn wanted(path: &str, cluster: &Cluster) -> bool {
     if OF_STORE.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.store.is_some();
+    }
+    if OF_MONITORING.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.monitoring.is_some();
     }
     // Where there is a store, no Postfix of a mail node looks up mailboxes.
     if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {

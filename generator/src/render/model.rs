@@ -38,6 +38,8 @@ pub(super) struct Model {
     /// The mail nodes in the order of the description, in which they are numbered for good.
     voters: Vec<Machine>,
     access: Access,
+    /// Networks from which Prometheus asks; nothing where none does.
+    monitoring: Option<Vec<String>>,
     tls: Tls,
     secrets: Secret,
 }
@@ -220,6 +222,10 @@ impl Model {
             election: Election::new(cluster, node)?,
             voters: of_role(Role::Mail),
             access: Access::new(cluster),
+            monitoring: cluster.monitoring.as_ref().map(|monitoring| {
+                let nets = monitoring.from.iter();
+                nets.map(|net| net.trunc().to_string()).collect()
+            }),
             tls: Tls::new(cluster.tls.profile),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),

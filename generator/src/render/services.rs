@@ -104,6 +104,15 @@ const THIRD_VOTE: Service = service(
 const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
 const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
+/// Exporters for Prometheus.
+const MONITORING: [Service; 2] = [
+    service("prometheus-node-exporter", &["/etc/default/prometheus-node-exporter"]),
+    service("cluster-figures.timer", &["/etc/systemd/system/cluster-figures."]),
+];
+const MONITORING_DATABASE: Service = service(
+    "prometheus-mysqld-exporter",
+    &["/etc/default/prometheus-mysqld-exporter", "/etc/cluster-monitoring/"],
+);
 const CLOCK: Service = service("systemd-timesyncd", &["/etc/systemd/timesyncd.conf.d/"]);
 
 /// The services of a node, in the order in which its installation names them.
@@ -127,8 +136,15 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         _ => &[],
     };
     let third = cluster.has_third_vote(node).then_some(THIRD_VOTE);
+    let monitoring: &[Service] = if cluster.monitoring.is_some() { &MONITORING } else { &[] };
+    let databases = (cluster.monitoring.is_some() && node.role == Role::Mail).then_some(MONITORING_DATABASE);
     let all = COMMON.iter().chain(store).chain(election).chain(of_role).copied();
-    all.map(guarded).chain(third).chain(clock).collect()
+    let rest = third
+        .into_iter()
+        .chain(clock)
+        .chain(monitoring.iter().copied())
+        .chain(databases);
+    all.map(guarded).chain(rest).collect()
 }
 
 /// The units of a node that an installation restarts if these files change.

@@ -58,7 +58,7 @@ impl Store {
                 Engine::Pacemaker => "pacemaker",
             },
             peer_missing: store.peer_missing.as_str(),
-            metrics_from: store.metrics_from.iter().map(|net| net.trunc().to_string()).collect(),
+            metrics_from: cluster.read_store().iter().map(ToString::to_string).collect(),
             interval: store.interval.to_string(),
             keep: store.keep,
             retention: store.retention.to_string(),

@@ -68,6 +68,63 @@ fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
     }
 }
 
+/// An example with figures for Prometheus.
+fn watched(name: &str) -> Cluster {
+    let path = format!("{}/examples/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap() + "\n[monitoring]\nfrom = [\"192.168.1.5/32\"]\n";
+    Cluster::parse(name, &text).unwrap().cluster
+}
+
+/// In a snapshot beside those of the examples.
+fn reviewed(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_snapshot_path("../../snapshots");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn prometheus_is_told_whom_to_ask_and_when_to_wake_somebody() {
+    for name in ["pair", "role"] {
+        let cluster = watched(name);
+        let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
+        for (file, text) in &bundle.monitoring {
+            reviewed(&format!("{name}-monitoring-{file}"), text);
+        }
+    }
+}
+
+#[test]
+fn what_monitoring_adds_to_each_node_is_as_reviewed() {
+    let (plain, cluster) = (example("pair"), watched("pair"));
+    let secrets = placeholders(&cluster);
+    let without = render(&plain, &secrets, None).unwrap();
+    let bundle = render(&cluster, &secrets, None).unwrap();
+    for (node, tree) in &bundle.nodes {
+        let before = &without.nodes[node].files;
+        let mut text = String::new();
+        for (path, file) in tree.files.iter().filter(|(path, file)| before.get(*path) != Some(file)) {
+            let contents = String::from_utf8_lossy(&file.contents);
+            let old = before.get(path).map(|file| String::from_utf8_lossy(&file.contents));
+            let known: std::collections::BTreeSet<&str> = old.iter().flat_map(|old| old.lines()).collect();
+            text += &format!("\n##### {path} {:04o} {}:{}\n", file.mode, file.owner, file.group);
+            for line in contents.lines().filter(|line| !known.contains(line)) {
+                text += &format!("{line}\n");
+            }
+        }
+        reviewed(&format!("pair-monitoring-{node}"), &text);
+    }
+}
+
+#[test]
+fn without_monitoring_nothing_is_exported() {
+    let cluster = example("pair");
+    let bundle = render(&cluster, &placeholders(&cluster), None).unwrap();
+    assert!(bundle.monitoring.is_empty());
+    let figures = |path: &&String| path.contains("prometheus") || path.contains("cluster-figures");
+    assert_eq!(bundle.nodes["mail1"].files.keys().find(figures), None);
+}
+
 #[test]
 fn rendering_twice_gives_the_same_bytes() {
     let cluster = example("pair");

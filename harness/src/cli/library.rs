@@ -24,6 +24,8 @@ pub struct Entry {
     folder: Option<PathBuf>,
     text: String,
     parsed: Parsed,
+    /// The seed of this round, where it is played several times.
+    seed: Option<u64>,
 }
 
 /// Which scenarios.
@@ -46,6 +48,20 @@ impl Entry {
         &self.parsed.scenario
     }
 
+    /// The seed of its round; nothing unless it is played several times.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// The same scenario with a seed of its own, which is part of its name from here on: of its folder, its report and its
+    /// line in the table.
+    pub fn with_seed(&self, seed: u64) -> Entry {
+        let mut entry = self.clone();
+        entry.parsed.scenario.head.name = format!("{}-seed-{seed}", self.scenario().name());
+        entry.seed = Some(seed);
+        entry
+    }
+
     fn read(origin: String, folder: Option<PathBuf>, text: String, color: bool) -> Result<Entry, Unusable> {
         match parse(&text) {
             Ok(parsed) => Ok(Entry {
@@ -53,6 +69,7 @@ impl Entry {
                 folder,
                 text,
                 parsed,
+                seed: None,
             }),
             Err(problems) => Err(Unusable(diag::render(&problems, &origin, &text, color))),
         }

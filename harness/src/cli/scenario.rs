@@ -36,6 +36,9 @@ pub struct ScenarioArgs {
     /// Seed of everything random; printed when it is not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Play each scenario N times, with seeds from --seed upwards; the seed is told in each one's name
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: Option<u16>,
     /// Boot from the images instead of going on from a restore point; one booted cluster serves all scenarios
     #[arg(long)]
     cold: bool,
@@ -62,6 +65,7 @@ Examples:
   harness scenario failover mail-fallback        each on a fresh copy of the same cluster
   harness scenario --all --report report/ci      for CI: everything lies in that folder
   harness scenario failover --cluster mine.toml  your own cluster description
+  harness scenario store-takeover --rounds 20    the power goes at twenty different moments
   harness scenario --all --long                  those that take many minutes each, too
   harness scenario --all --jobs 4 --shard 2/3    four at a time, the second third of all
   harness scenario --fake my-scenario.toml       on the simulation, in a second
@@ -84,14 +88,15 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
         entries.extend(library::all(Shelf::MustFail, color)?);
     }
     let title = title(args, &entries);
-    let mut entries = without_long(playable(entries, args)?, args);
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let mut entries = rounds(without_long(playable(entries, args)?, args), args.rounds, seed);
     if let Some(shard) = &args.shard {
         entries.retain(|entry| shard.holds(entry.scenario().name()));
     }
     let groups = group(entries, args, color)?;
     let (time, seconds) = now();
     let options = Options {
-        seed: args.seed.unwrap_or_else(rand::random),
+        seed,
         report: args
             .report
             .clone()
@@ -151,6 +156,16 @@ fn without_long(entries: Vec<Entry>, args: &ScenarioArgs) -> Vec<Entry> {
     rest
 }
 
+/// Each scenario as often as wanted, one seed after the other; once, it keeps its name and the seed of all.
+fn rounds(entries: Vec<Entry>, rounds: Option<u16>, first: u64) -> Vec<Entry> {
+    let Some(rounds) = rounds else { return entries };
+    let each = |entry: &Entry| -> Vec<Entry> {
+        let seeds = (0..u64::from(rounds)).map(|round| first.wrapping_add(round));
+        seeds.map(|seed| entry.with_seed(seed)).collect()
+    };
+    entries.iter().flat_map(each).collect()
+}
+
 /// Scenarios that can share a cluster play on it one after the other. One with a defect has a simulation of its own.
 fn group(entries: Vec<Entry>, args: &ScenarioArgs, color: bool) -> Result<Vec<Group>, Unusable> {
     let mut groups: Vec<Group> = Vec::new();
@@ -204,6 +219,7 @@ mod tests {
             must_fail: false,
             cluster: None,
             seed: None,
+            rounds: None,
             cold: false,
             report: None,
             keep: false,
@@ -250,6 +266,27 @@ mod tests {
             refused.0,
             "error: these play on real machines only: real-ledger-lost\nhelp: leave out --fake\n"
         );
+    }
+
+    #[test]
+    fn a_scenario_is_played_with_one_seed_after_the_other_and_named_by_them() {
+        let played = rounds(vec![entry("failover")], Some(3), 7);
+        let played: Vec<_> = played
+            .iter()
+            .map(|entry| (entry.scenario().name(), entry.seed()))
+            .collect();
+        let expected = [
+            ("failover-seed-7", Some(7)),
+            ("failover-seed-8", Some(8)),
+            ("failover-seed-9", Some(9)),
+        ];
+        assert_eq!(played, expected);
+    }
+
+    #[test]
+    fn without_rounds_a_scenario_keeps_its_name_and_the_seed_of_all() {
+        let played = rounds(vec![entry("failover")], None, 7);
+        assert_eq!((played[0].scenario().name(), played[0].seed()), ("failover", None));
     }
 
     fn left(suite: ScenarioArgs) -> Vec<String> {

@@ -296,7 +296,7 @@ impl Session<'_> {
         };
         let teller = Arc::new(Teller::new(scenario, self.group.fake, self.options.jobs > 1));
         let settings = Settings {
-            seed: self.options.seed,
+            seed: entry.seed().unwrap_or(self.options.seed),
             run_id: format!("{}x{}x{index}", self.options.mark, self.number),
         };
         play(fleet.clone(), scenario, &settings, recorder.clone(), teller).await;

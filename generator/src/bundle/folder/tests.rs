@@ -25,6 +25,7 @@ fn bundle(contents: &str) -> Bundle {
             },
         )]
         .into(),
+        monitoring: [("alerts.yml".to_owned(), "groups: []\n".to_owned())].into(),
         zones: [("example.org".to_owned(), "$ORIGIN example.org.\n".to_owned())].into(),
         ca_pem: "ca\n".into(),
         runbook: "# Runbook\n".into(),
@@ -43,8 +44,8 @@ fn the_folder_holds_every_node_the_zones_and_the_authority() {
     assert_eq!(
         written,
         Written {
-            files: 7,
-            bytes: 10 + 2 + 21 + 3 + 10 + manifest_length()
+            files: 8,
+            bytes: 10 + 2 + 11 + 21 + 3 + 10 + manifest_length()
         }
     );
     assert_eq!(std::fs::read_to_string(out.join("mail1/root/etc/plain")).unwrap(), "x");
@@ -53,6 +54,10 @@ fn the_folder_holds_every_node_the_zones_and_the_authority() {
         "$ORIGIN example.org.\n"
     );
     assert_eq!(std::fs::read_to_string(out.join("ca.pem")).unwrap(), "ca\n");
+    assert_eq!(
+        std::fs::read_to_string(out.join("monitoring/alerts.yml")).unwrap(),
+        "groups: []\n"
+    );
 }
 
 fn manifest_length() -> u64 {
