@@ -15,6 +15,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     cut_off(findings);
     everywhere(findings);
     ports(findings);
+    unread(findings);
     figures(findings);
 }
 
@@ -115,25 +116,27 @@ fn ports(findings: &mut Findings<'_>) {
     }
 }
 
+/// Figures are for somebody.
+fn unread(findings: &mut Findings<'_>) {
+    let monitoring = findings.cluster().monitoring.as_ref();
+    if monitoring.is_none_or(|monitoring| !monitoring.from.is_empty()) {
+        return;
+    }
+    let finding = findings
+        .at(
+            "monitoring-without-readers",
+            "monitoring.from",
+            "nobody",
+            "figures are exported, and nobody may read them",
+        )
+        .why("the firewall lets the hosts of this list in and no others, and a list without one is none that it can load")
+        .help("name the hosts on which Prometheus runs, or leave [monitoring] out");
+    findings.push(finding);
+}
+
 /// Who reads figures: of the mail store, and of everything.
 fn figures(findings: &mut Findings<'_>) {
     let cluster = findings.cluster();
-    if cluster
-        .monitoring
-        .as_ref()
-        .is_some_and(|monitoring| monitoring.from.is_empty())
-    {
-        let finding = findings
-            .at(
-                "monitoring-without-readers",
-                "monitoring.from",
-                "nobody",
-                "figures are exported, and nobody may read them",
-            )
-            .why("the firewall lets the hosts of this list in and no others, and a list without one is none that it can load")
-            .help("name the hosts on which Prometheus runs, or leave [monitoring] out");
-        findings.push(finding);
-    }
     let store = cluster.store.iter().flat_map(|store| &store.metrics_from);
     let all = cluster.monitoring.iter().flat_map(|monitoring| &monitoring.from);
     let numbered = |key: &'static str, what: &'static str| move |(index, from)| (format!("{key}[{index}]"), what, from);

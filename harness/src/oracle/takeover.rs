@@ -57,11 +57,9 @@ pub(super) fn measure(history: &History) -> Vec<TakeOver> {
 
 /// The node that served last before a moment.
 fn writer_before(events: &[Event], moment: Micros) -> Option<&str> {
-    let earlier = events.iter().rev().filter(|event| event.at < moment);
-    earlier
-        .filter_map(|event| match &event.what {
-            What::Store { node, status } if status.serves() => Some(node.as_str()),
-            _ => None,
-        })
-        .next()
+    let mut earlier = events.iter().rev().filter(|event| event.at < moment);
+    earlier.find_map(|event| match &event.what {
+        What::Store { node, status } if status.serves() => Some(node.as_str()),
+        _ => None,
+    })
 }
