@@ -171,9 +171,14 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
             .fix(fix);
         findings.push(finding);
     }
-    if election.demote.length() <= store.drain.length() {
-        let label = format!("longer than drain of [store] ({})", store.drain);
-        let why = "a writer that waits for the other node to take its last changes would be reset for being late";
+    let notice = store.notice(findings.cluster().webmail.check);
+    let needed = store.drain.length().saturating_add(notice);
+    if election.demote.length() <= needed {
+        let label = format!(
+            "longer than notice and drain of [store] together ({}s)",
+            needed.as_secs_f64()
+        );
+        let why = "a writer that lets its clients know, and waits for the other node to take its last changes, would be reset for being late";
         wrong(findings, "demote", label, why);
     }
 }

@@ -10,6 +10,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// No time of the store is longer.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
+/// The most that anybody waits at the load balancer.
+const MINUTES: Duration = Duration::from_secs(300);
+
 pub(super) fn check(findings: &mut Findings<'_>) {
     let Some(store) = &findings.cluster().store else {
         pointless_role(findings);
@@ -78,7 +81,7 @@ fn kept(findings: &mut Findings<'_>, store: &Store) {
 
 /// Times that do not go together: the agent refuses them, or waits for what cannot come.
 fn limits(findings: &mut Findings<'_>, store: &Store) {
-    let times: [(&str, &Span); 15] = [
+    let times: [(&str, &Span); 16] = [
         ("interval", &store.interval),
         ("retention", &store.retention),
         ("confirm", &store.confirm),
@@ -86,6 +89,7 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
         ("doors", &store.doors),
         ("role", &store.role),
         ("drain", &store.drain),
+        ("hold", &store.hold),
         ("command", &store.command),
         ("stream", &store.stream),
         ("connect", &store.connect),
@@ -102,6 +106,18 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
                 key,
                 "from a moment to ten years".to_owned(),
                 "a limit that passes at once, or never, is none",
+            );
+        }
+    }
+    let whole = [("hold", Some(&store.hold)), ("notice", store.notice.as_ref())];
+    for (key, time) in whole {
+        if time.is_some_and(|time| time.length().subsec_nanos() > 0 || time.length() > MINUTES) {
+            let why = "the load balancer and the shell count whole seconds, and nobody waits longer";
+            wrong(
+                findings,
+                key,
+                "no whole seconds, or more than five minutes".to_owned(),
+                why,
             );
         }
     }

@@ -175,9 +175,10 @@ fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
 }
 
 /// Files that only the mail store needs.
-const OF_STORE: [&str; 4] = [
+const OF_STORE: [&str; 5] = [
     "/etc/cluster-store/",
     "/etc/dovecot/sieve/",
+    "/etc/haproxy/hold.lua",
     "/etc/systemd/system/cluster-store.service",
     "/usr/local/sbin/mail-doors",
 ];

@@ -29,6 +29,10 @@ pub(super) struct Store {
     doors: String,
     role: String,
     drain: String,
+    /// Seconds.
+    hold: u64,
+    /// Seconds.
+    notice: u64,
     command: String,
     stream: String,
     connect: String,
@@ -67,6 +71,8 @@ impl Store {
             doors: store.doors.to_string(),
             role: store.role.to_string(),
             drain: store.drain.to_string(),
+            hold: store.hold.length().as_secs(),
+            notice: store.notice(cluster.webmail.check).as_secs(),
             command: store.command.to_string(),
             stream: store.stream.to_string(),
             connect: store.connect.to_string(),

@@ -67,7 +67,7 @@ impl Default for Election {
             watchdog_timeout: Span::seconds(6),
             stonith_watchdog_timeout: Span::seconds(12),
             promote: Span::seconds(60),
-            demote: Span::seconds(15),
+            demote: Span::seconds(30),
             monitor: Span::seconds(20),
             interval: Span::seconds(5),
             failure_timeout: Span::seconds(120),

@@ -1,11 +1,13 @@
 //! The mail store: one ZFS dataset that both mail nodes have, written on one of them and followed by the other, and every
 //! time limit of the agent that keeps it so. Times are lengths with a unit: `250ms`, `10s`, `14d`.
 
+use std::time::Duration;
+
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Span;
+use super::{CheckProfile, Span};
 
 /// The mail store on ZFS. One mail node is the writer, the other follows; `[role]` says who decides.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -50,6 +52,13 @@ pub struct Store {
     /// How long a writer that is demoted waits for the other node to take its last changes.
     #[serde(default = "ten_seconds")]
     pub drain: Span,
+    /// How long a load balancer keeps a client waiting while no node is the writer, before it says that there is none; whole
+    /// seconds.
+    #[serde(default = "thirty_seconds")]
+    pub hold: Span,
+    /// How long before its doors close as planned a writer says so at its health address; whole seconds. Unstated: as long as
+    /// the load balancer may need to ask, and three seconds for what is under way.
+    pub notice: Option<Span>,
     /// Limit of a command of ZFS.
     #[serde(default = "minute")]
     pub command: Span,
@@ -74,6 +83,18 @@ pub struct Store {
     /// Limit of each command of doveadm, the merge of one user's mail included.
     #[serde(default = "five_minutes")]
     pub doveadm: Span,
+}
+
+impl Store {
+    /// How long before its doors close as planned a writer says so. Unstated it follows from how often the load balancer asks
+    /// (`inter` of the profile, and a second for the answer), and has three seconds for requests that are under way.
+    pub fn notice(&self, check: CheckProfile) -> Duration {
+        let unstated = match check {
+            CheckProfile::Classic => Duration::from_secs(7),
+            CheckProfile::Fast => Duration::from_secs(5),
+        };
+        self.notice.as_ref().map_or(unstated, Span::length)
+    }
 }
 
 /// How a pool's disks are put together.
