@@ -8,6 +8,8 @@
 //!
 //! A stretch without failures can still be one long wait for an answer; a wait beyond the limit breaks the budget too.
 //! Where nobody tried for longer than the limit, an outage of that length could hide, so nothing is proved.
+//!
+//! A limit for failures counts the operations that did not succeed, however short the outages are.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -97,6 +99,8 @@ pub(super) fn judge(history: &History, terms: &Terms) -> (Vec<Outage>, Vec<Reaso
             .collect();
         let outage = measure(service, node, &ops, history, limit);
         reasons.extend(limit.and_then(|limit| objection(&outage, &ops, history, limit)));
+        let failures = terms.budget.failures.of(service);
+        reasons.extend(failures.and_then(|limit| too_many_failures(&outage, &ops, limit)));
         outages.push(outage);
     }
     (outages, reasons)
@@ -111,6 +115,7 @@ fn subjects(history: &History, terms: &Terms) -> BTreeSet<(Service, Option<Strin
     let mut subjects: BTreeSet<(Service, Option<String>)> = used.collect();
     for service in [Service::Webmail, Service::MailIn, Service::ImapClient] {
         subjects.extend(terms.budget.of(service).map(|_| (service, None)));
+        subjects.extend(terms.budget.failures.of(service).map(|_| (service, None)));
     }
     for service in [Service::Imap, Service::Sql] {
         let own = terms.budget.on.iter().filter(|(_, own)| match service {
@@ -179,6 +184,22 @@ fn objection(outage: &Outage, ops: &[&Op], history: &History, limit: Duration) -
     untried.and_then(|hit| {
         let detail = format!("was not tried after the fault at {}", readable(hit.held));
         told(Code::OutageBlind(outage.service), detail)
+    })
+}
+
+/// More operations than allowed did not succeed, or nothing shows that any did.
+fn too_many_failures(outage: &Outage, ops: &[&Op], limit: usize) -> Option<Reason> {
+    let who = outage.name();
+    let failed: Vec<&&Op> = ops.iter().filter(|op| op.missed()).collect();
+    if let Some(first) = failed.first().filter(|_| failed.len() > limit) {
+        let (count, all) = (failed.len(), outage.operations);
+        let from = readable(first.begun);
+        let detail = format!("{who} failed {count} times of {all}, the first at {from}, the limit is {limit}");
+        return Some(Reason::new(Code::OutageFailed(outage.service), detail));
+    }
+    (outage.succeeded == 0).then(|| {
+        let detail = format!("{who} has a limit for failures but never succeeded");
+        Reason::new(Code::OutageUnseen(outage.service), detail)
     })
 }
 

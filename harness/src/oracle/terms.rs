@@ -107,6 +107,8 @@ pub struct Budgets {
     pub lag: LagBudget,
     /// From the last healing or the end of traffic, whichever came later, until both nodes are equal.
     pub converge: Option<Span>,
+    /// How many operations of a service may fail in the whole run, however short the outages are.
+    pub failures: FailureBudget,
     /// Limits for single nodes, by node name; they go before `imap` and `sql`.
     pub on: BTreeMap<String, NodeBudgets>,
 }
@@ -128,6 +130,30 @@ impl LagBudget {
     pub fn limits(&self) -> impl Iterator<Item = (&'static str, Span)> {
         let all = [("p50", self.p50), ("p99", self.p99), ("max", self.max)];
         all.into_iter().filter_map(|(name, limit)| Some((name, limit?)))
+    }
+}
+
+/// How many operations may fail: 0 where clients are to wait instead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct FailureBudget {
+    /// Webmail log-ins.
+    pub webmail: Option<usize>,
+    /// Messages that a sender hands over. It tries again later, so each refusal counts.
+    pub mail_in: Option<usize>,
+    /// A mail program's sessions.
+    pub imap_client: Option<usize>,
+}
+
+impl FailureBudget {
+    /// The limit of a service.
+    pub fn of(&self, service: Service) -> Option<usize> {
+        match service {
+            Service::Webmail => self.webmail,
+            Service::MailIn => self.mail_in,
+            Service::ImapClient => self.imap_client,
+            Service::Imap | Service::Sql => None,
+        }
     }
 }
 
@@ -213,6 +239,7 @@ mod tests {
     #[test]
     fn a_key_that_nobody_knows_is_refused() {
         assert!(refused("budget.webmial = \"1s\"").starts_with("unknown field `webmial`"));
+        assert!(refused("budget.failures.sql = 0").starts_with("unknown field `sql`"));
         assert!(refused("budget.on.mail2.webmail = \"1s\"").starts_with("unknown field `webmail`"));
         assert!(refused("oracle.ledgre = true").starts_with("unknown field `ledgre`"));
         let witness = "oracle.witness = [{ saw = \"moved\", service = \"webmail\", node = \"mail2\" }]";

@@ -120,6 +120,8 @@ pub enum Code {
     StoreTwoWriters,
     /// A service was away for longer than its budget.
     Outage(Service),
+    /// More operations of a service failed than its budget allows.
+    OutageFailed(Service),
     /// A service with a budget was never used, or only once.
     OutageUnseen(Service),
     /// Nobody used the service for longer than its budget, or nobody used it after a fault: an outage could hide there.
@@ -204,6 +206,7 @@ impl Code {
             | Code::LagNever
             | Code::StoreTwoWriters
             | Code::Outage(_)
+            | Code::OutageFailed(_)
             | Code::RowMissing
             | Code::RowDisagrees
             | Code::RowPhantom
@@ -249,6 +252,7 @@ impl fmt::Display for Code {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self {
             Code::Outage(service) => return write!(out, "outage.{}", service.as_str()),
+            Code::OutageFailed(service) => return write!(out, "outage.{}.failed", service.as_str()),
             Code::OutageUnseen(service) => return write!(out, "outage.{}.unseen", service.as_str()),
             Code::OutageBlind(service) => return write!(out, "outage.{}.blind", service.as_str()),
             Code::OutageNotBack(service) => return write!(out, "outage.{}.not-back", service.as_str()),

@@ -105,14 +105,15 @@ fn check_paces(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic
 fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
     for service in Service::ALL {
         let key = words::service(service);
-        let path = format!("budget.{key}");
-        if scenario.head.budget.of(service).is_some() && scenario.head.traffic.pace(service).is_none() {
-            let found = problem(
-                spans,
-                "budget-without-traffic",
-                &path,
-                format!("a budget for {key}, but nothing uses it"),
-            );
+        let budget = &scenario.head.budget;
+        let stated = [
+            (budget.of(service).is_some(), format!("budget.{key}")),
+            (budget.failures.of(service).is_some(), format!("budget.failures.{key}")),
+        ];
+        let unused = scenario.head.traffic.pace(service).is_none();
+        for (_, path) in stated.into_iter().filter(|(stated, _)| *stated && unused) {
+            let message = format!("a budget for {key}, but nothing uses it");
+            let found = problem(spans, "budget-without-traffic", &path, message);
             problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(service))));
         }
     }

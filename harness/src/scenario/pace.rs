@@ -38,6 +38,7 @@ fn stretched(budget: &Budgets, factor: f64) -> Budgets {
             max: times(budget.lag.max),
         },
         converge: times(budget.converge),
+        failures: budget.failures,
         on: budget.on.iter().map(|(name, own)| (name.clone(), node(own))).collect(),
     }
 }

@@ -137,6 +137,14 @@ pub fn budget_lines(scenario: &Scenario) -> Vec<String> {
             lines.extend(limit.map(|limit| format!("{name} on {node} {limit}")));
         }
     }
+    let of_failures = |service| {
+        Some(format!(
+            "failures.{} {}",
+            words::service(service),
+            budget.failures.of(service)?
+        ))
+    };
+    lines.extend(services.into_iter().filter_map(of_failures));
     lines.extend(budget.lag.limits().map(|(name, limit)| format!("lag.{name} {limit}")));
     lines.extend(budget.converge.map(|limit| format!("converge {limit}")));
     lines

@@ -165,8 +165,12 @@ impl Fleet for FakeFleet {
     }
 
     async fn webmail_login(&self, user: &str, deadline: Duration) -> Outcome {
+        let began = Instant::now();
+        while self.look().holds_clients() && began.elapsed() < web::HOLD.min(deadline) {
+            sleep(AWAIT).await; // poll: as the load balancer does
+        }
         let attempt = self.look().login(user);
-        self.finish(attempt, deadline).await
+        self.finish(attempt, deadline.saturating_sub(began.elapsed())).await
     }
 
     async fn imap_list(&self, node: &str, user: &str, deadline: Duration) -> Result<Vec<FoundMail>, FleetError> {

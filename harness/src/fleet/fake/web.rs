@@ -15,6 +15,9 @@ use crate::scenario::defect::Defect;
 /// The services behind one webmail log-in, which are also what the health address asks.
 const WEBMAIL: [&str; 4] = ["nginx", "php8.4-fpm", "dovecot", "mariadb"];
 
+/// As long as the load balancer keeps a client waiting while there is no writer: `hold` of `[store]`.
+pub(super) const HOLD: Duration = Duration::from_secs(30);
+
 /// What the load balancer thinks of its servers.
 #[derive(Debug)]
 pub(super) struct Balancer {
@@ -92,6 +95,8 @@ impl World {
             return;
         }
         match self.reach_mail(Some(&balancer), node, &WEBMAIL) {
+            // One answer 404 is enough to send nobody new (`http-check disable-on-404`).
+            Reach::Answers if self.is_closing(node) => self.drain(node),
             Reach::Answers => self.after(Duration::from_millis(50), Tick::Checked(node.to_owned(), true)),
             Reach::Refuses => self.after(Duration::from_millis(5), Tick::Checked(node.to_owned(), false)),
             Reach::Silent => self.after(checks.timeout, Tick::Checked(node.to_owned(), false)),
@@ -121,6 +126,20 @@ impl World {
             server.up = healthy;
             server.streak = 0;
         }
+    }
+
+    fn drain(&mut self, node: &str) {
+        if let Some(server) = self.web.servers.get_mut(node) {
+            (server.up, server.streak) = (false, 0);
+        }
+    }
+
+    /// True if the load balancer keeps who comes waiting, since no node is the writer of the mail store.
+    pub fn holds_clients(&self) -> bool {
+        let waits = |balancer: String| self.reach(None, &balancer, &["haproxy"]) == Reach::Answers;
+        self.store.is_some()
+            && self.balancer().is_some_and(waits)
+            && !self.of_role(Role::Mail).iter().any(|node| self.web.is_up(node))
     }
 
     /// A webmail log-in begins.

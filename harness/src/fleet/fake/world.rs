@@ -43,6 +43,8 @@ pub(super) enum Tick {
     Promoted(String),
     /// A node's tail is merged.
     Merged(String),
+    /// The notice of a closing is over: the role goes to the node.
+    HandOver(String),
 }
 
 /// Whether a machine has power.
@@ -187,6 +189,7 @@ impl World {
             Tick::Received(node, guid) => self.received(&node, guid),
             Tick::Promoted(node) => self.promoted(&node),
             Tick::Merged(node) => self.merged(&node),
+            Tick::HandOver(node) => self.hand_role_over(&node),
         }
     }
 

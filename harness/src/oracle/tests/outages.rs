@@ -282,6 +282,35 @@ fn only(service: Service, events: &[Event], limit: u64, code: Option<&str>) {
     );
 }
 
+fn judged_by_failures(dashes: &[Dash], limit: usize) -> Vec<String> {
+    let mut log = line(Service::Webmail, dashes);
+    log.add(100 * SECOND, What::End);
+    let mut terms = terms(Service::Webmail, 60);
+    terms.budget.webmail = None;
+    terms.budget.failures.webmail = Some(limit);
+    let judgement = judge(&log.events(), &terms);
+    judgement.reasons.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn one_failure_more_than_allowed_breaks_the_limit_however_short_it_was() {
+    let dashes = [
+        (0, 100, true),
+        (1000, 1010, false),
+        (1020, 1100, true),
+        (2000, 2010, false),
+        (2020, 2100, true),
+    ];
+    assert_eq!(judged_by_failures(&dashes, 2), Vec::<String>::new());
+    insta::assert_snapshot!(judged_by_failures(&dashes, 1).join("\n"));
+}
+
+#[test]
+fn a_limit_for_failures_shows_nothing_where_nothing_succeeded() {
+    insta::assert_snapshot!(judged_by_failures(&[], 0).join("\n"));
+    insta::assert_snapshot!(judged_by_failures(&[(0, 100, false)], 1).join("\n"));
+}
+
 macro_rules! for_every_service {
     ($($test:ident($service:ident): $check:block)*) => {
         $(#[test]

@@ -539,7 +539,8 @@ fn after(code: Option<&Code>) -> Option<Code> {
         Some(RecordMalformed) => NothingJudged,
         // Planted in the module of outages, for every service.
         Some(NothingJudged) => Outage(Service::Webmail),
-        Some(Outage(_)) => OutageUnseen(Service::Webmail),
+        Some(Outage(_)) => OutageFailed(Service::Webmail),
+        Some(OutageFailed(_)) => OutageUnseen(Service::Webmail),
         Some(OutageUnseen(_)) => OutageBlind(Service::Webmail),
         Some(OutageBlind(_)) => OutageNotBack(Service::Webmail),
         // Planted in the module of judgements: no record can bring them about.

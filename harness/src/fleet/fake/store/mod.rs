@@ -11,9 +11,12 @@ use std::time::Duration;
 
 pub(super) use self::contents::Contents;
 pub(super) use self::session::FakeSession;
-use super::world::{Power, Reach, World};
+use super::world::{Power, Reach, Tick, World};
 use crate::fleet::{Delivery, ExecOutput, Role, StoreStatus, Topology};
 use crate::scenario::defect::Defect;
+
+/// How long before its doors close as planned a writer says so: `notice` of `[store]` with the profile `classic`.
+const NOTICE: Duration = Duration::from_secs(7);
 
 /// How a node stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(super) struct MailStore {
     holder: Option<String>,
     renewed: Duration,
     guids: u64,
+    /// The writer that has announced at its health address that its doors are about to close.
+    closing: Option<String>,
 }
 
 impl MailStore {
@@ -89,6 +94,7 @@ impl MailStore {
             holder: mail_nodes.first().cloned(),
             renewed: Duration::ZERO,
             guids: 1,
+            closing: None,
         })
     }
 
@@ -215,21 +221,37 @@ impl World {
         }
     }
 
-    /// What pacemaker does when it is asked to move the role.
+    /// What pacemaker does when it is asked to move the role: it takes the order, and the writer announces its closing first.
     pub(in crate::fleet::fake) fn move_role(&mut self, to: &str) -> ExecOutput {
+        let peer = self.peer(to);
+        if let Some(store) = &mut self.store {
+            store.closing = peer;
+        }
+        self.after(NOTICE, Tick::HandOver(to.to_owned()));
+        ExecOutput {
+            status: 0,
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
+    /// Moves the role, if the writer can hand it over and the other node takes it.
+    pub(in crate::fleet::fake) fn hand_role_over(&mut self, to: &str) {
         let handed_over = match self.peer(to) {
             Some(peer) => self.demote_by_hand(&peer).map(drop),
             None => Ok(()),
         };
-        let (status, stderr) = match handed_over.and_then(|()| self.promote_by_hand(to)) {
-            Ok(()) => (0, String::new()),
-            Err(reason) => (1, reason),
-        };
-        ExecOutput {
-            status,
-            stdout: String::new(),
-            stderr,
+        // A refusal shows: the role does not move.
+        let _ = handed_over.and_then(|()| self.promote_by_hand(to));
+        if let Some(store) = &mut self.store {
+            store.closing = None;
         }
+    }
+
+    /// True if the node's health address says that its doors are about to close.
+    pub(in crate::fleet::fake) fn is_closing(&self, node: &str) -> bool {
+        let closing = self.store.as_ref().and_then(|store| store.closing.as_deref());
+        closing == Some(node) && self.stands(node, Standing::Writer)
     }
 
     /// Ids of all messages of an account on a node's disk.
