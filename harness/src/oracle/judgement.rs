@@ -69,7 +69,8 @@ pub fn judge(events: &[Event], terms: &Terms) -> Judgement {
     hear("receipts", &mut reasons, || ((), receipts::judge(&history)));
     hear("steps", &mut reasons, || ((), steps::judge(&history)));
     hear("witness", &mut reasons, || ((), witness::judge(&history, terms)));
-    let budgets = outages.iter().any(|outage| outage.limit.is_some());
+    let limited = |outage: &Outage| outage.limit.is_some() || terms.budget.failures.of(outage.service).is_some();
+    let budgets = outages.iter().any(limited);
     if history.steps == 0 && ledger.is_none() && replication.is_none() && store == MailStore::default() && !budgets {
         let detail = "the scenario has no step, no budget, and nothing an oracle could judge";
         reasons.push(Reason::new(Code::NothingJudged, detail));
