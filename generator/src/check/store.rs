@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
 /// The most that anybody waits at the load balancer.
-const MINUTES: Duration = Duration::from_secs(300);
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     let Some(store) = &findings.cluster().store else {
@@ -111,7 +111,7 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
     }
     let whole = [("hold", Some(&store.hold)), ("notice", store.notice.as_ref())];
     for (key, time) in whole {
-        if time.is_some_and(|time| time.length().subsec_nanos() > 0 || time.length() > MINUTES) {
+        if time.is_some_and(|time| time.length().subsec_nanos() > 0 || time.length() > LONGEST_HOLD) {
             let why = "the load balancer and the shell count whole seconds, and nobody waits longer";
             wrong(
                 findings,
