@@ -16,6 +16,7 @@ mod span;
 mod storage;
 mod store;
 mod tls;
+mod virtual_address;
 
 pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
@@ -27,6 +28,7 @@ pub use span::Span;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
 pub use store::{Layout, PeerMissing, Store};
 pub use tls::{Tls, TlsProfile};
+pub use virtual_address::VirtualAddress;
 
 /// The six databases that the cluster may replicate, in the order in which they are created.
 pub const KNOWN_DATABASES: [&str; 6] = ["amavisd", "iredadmin", "iredapd", "roundcubemail", "sogo", "vmail"];
@@ -101,6 +103,10 @@ pub struct Network {
     pub subnet: Ipv4Net,
     /// The router to the outside.
     pub router: Ipv4Addr,
+    /// The address that clients know of two load balancers: webmail's name and the one for mail programs lead to it, and
+    /// whichever of the two is well has it (VRRP). A free address of the subnet, beside the balancers' own.
+    #[serde(default)]
+    pub virtual_address: Option<Ipv4Addr>,
     /// Hosts or networks from which administrators reach SSH; empty: the subnet.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

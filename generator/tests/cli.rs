@@ -61,8 +61,8 @@ fn an_error_in_json_carries_the_place() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["errors"], 1);
     assert_eq!(json["findings"][0]["code"], "duplicate-address");
-    assert_eq!(json["findings"][0]["line"], 22);
-    assert_eq!(json["findings"][0]["related"][0]["line"], 16);
+    assert_eq!(json["findings"][0]["line"], 23);
+    assert_eq!(json["findings"][0]["related"][0]["line"], 17);
 }
 
 #[test]

@@ -12,6 +12,30 @@ pub(super) fn check(findings: &mut Findings<'_>) {
             place(findings, index);
         }
     }
+    if let Some(address) = findings.cluster().network.virtual_address {
+        moving(findings, address);
+    }
+}
+
+/// The address that moves between load balancers: a free one of the subnet, as a node's has to be.
+fn moving(findings: &mut Findings<'_>, address: Ipv4Addr) {
+    let cluster = findings.cluster();
+    let path = "network.virtual_address";
+    let Some(owner) = cluster.nodes.iter().position(|node| node.address == address) else {
+        return free(findings, path, "the virtual address is", address);
+    };
+    let name = &cluster.nodes[owner].name;
+    let finding = findings
+        .at(
+            "duplicate-address",
+            path,
+            format!("that of {name}"),
+            format!("the virtual address {address} is {name}'s own"),
+        )
+        .related(findings.span(&format!("node[{owner}].address")), "used here")
+        .why(format!("the virtual address moves to the load balancer that is well, while {name} keeps its own: two machines would answer for it"))
+        .help("choose a free address of the subnet, and leave each load balancer its own");
+    findings.push(finding);
 }
 
 fn subnet(findings: &mut Findings<'_>) {
@@ -78,29 +102,34 @@ fn duplicate(findings: &mut Findings<'_>, index: usize) -> bool {
 }
 
 fn place(findings: &mut Findings<'_>, index: usize) {
-    let network = &findings.cluster().network;
     let node = &findings.cluster().nodes[index];
-    let path = format!("node[{index}].address");
-    if !network.subnet.contains(&node.address) {
+    let (subject, address) = (format!("{} has", node.name), node.address);
+    free(findings, &format!("node[{index}].address"), &subject, address);
+}
+
+/// An address that a host of the subnet can have. `subject` begins the sentence that says otherwise.
+fn free(findings: &mut Findings<'_>, path: &str, subject: &str, address: Ipv4Addr) {
+    let network = &findings.cluster().network;
+    if !network.subnet.contains(&address) {
         let label = format!("not in {}", network.subnet.trunc());
         let finding = findings
             .at(
                 "address-outside-subnet",
-                &path,
+                path,
                 label,
-                format!("{} has an address outside the subnet", node.name),
+                format!("{subject} an address outside the subnet"),
             )
             .related(findings.span("network.subnet"), "the subnet")
             .why("the nodes and the router would not reach it, and the firewalls would not let it in")
             .help("give it an address within the subnet");
         findings.push(finding);
-    } else if let Some(owner) = reserved(network.subnet, network.router, node.address) {
+    } else if let Some(owner) = reserved(network.subnet, network.router, address) {
         let finding = findings
             .at(
                 "address-reserved",
-                &path,
+                path,
                 format!("{owner} address"),
-                format!("{} has {owner} address", node.name),
+                format!("{subject} {owner} address"),
             )
             .why("a host with that address cannot be reached")
             .help("choose another address within the subnet");

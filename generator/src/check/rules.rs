@@ -63,10 +63,13 @@ pub const RULES: &[Rule] = &[
         "a port of the doors for mail programs is let in for something else",
     ),
     error("access-without-balancer", "doors for mail programs on no load balancer"),
-    error("address-outside-subnet", "a node's address lies outside the subnet"),
+    error(
+        "address-outside-subnet",
+        "a node's or the virtual address lies outside the subnet",
+    ),
     error(
         "address-reserved",
-        "a node has the subnet's own, its broadcast or the router's address",
+        "a node has, or the virtual address is, the subnet's own, its broadcast or the router's address",
     ),
     warning("admin-from-everywhere", "SSH is open to every address"),
     warning(
@@ -102,7 +105,10 @@ pub const RULES: &[Rule] = &[
     error("dns-mx-form", "the data of an MX record is not a preference and a name"),
     error("dns-name-relative", "a name in a record's data lacks its final dot"),
     error("dns-record-invalid", "a record that no name server would load"),
-    error("duplicate-address", "two nodes have one address"),
+    error(
+        "duplicate-address",
+        "two nodes have one address, or the virtual address is a node's own",
+    ),
     error("duplicate-database", "a database is listed twice"),
     error("duplicate-disk", "a disk is named twice"),
     error("duplicate-domain", "a mail domain is given twice"),
@@ -131,6 +137,7 @@ pub const RULES: &[Rule] = &[
     ),
     error("invalid-webmail-host", "webmail's name is no host name, or a node's"),
     error("lmtp-inet-list", "an LMTP next-hop list in a form that stops Postfix"),
+    error("load-balancer-count", "more than two load balancers"),
     warning("load-not-shared", "a way of sharing load among one server"),
     error("mail-node-count", "fewer or more than two mail nodes"),
     error(
@@ -231,6 +238,14 @@ pub const RULES: &[Rule] = &[
         "a raw option that loses acknowledged writes in a crash",
     ),
     error("unverified-backend", "the load balancer does not verify the nodes"),
+    judgement(
+        "virtual-address-missing",
+        "two load balancers without an address that moves between them",
+    ),
+    warning(
+        "virtual-address-unused",
+        "a virtual address without a second load balancer",
+    ),
     error(
         "voting-name-taken",
         "the name by which the third vote knows the mail nodes is another machine's",

@@ -87,6 +87,7 @@ fn the_examples_have_no_errors() {
     for (name, text) in [
         ("pair.toml", include_str!("../../examples/pair.toml")),
         ("no-gateway.toml", include_str!("../../examples/no-gateway.toml")),
+        ("redundant.toml", include_str!("../../examples/redundant.toml")),
         ("store.toml", include_str!("../../examples/store.toml")),
         ("role.toml", include_str!("../../examples/role.toml")),
     ] {

@@ -124,9 +124,61 @@ fn fronts(findings: &mut Findings<'_>) {
                     "one load balancer is a single point of failure",
                 )
                 .why("while it is down no one reaches webmail, though both mail nodes work")
-                .help("describe a second node with role = \"load-balancer\"");
+                .help("describe a second node with role = \"load-balancer\", and a network.virtual_address that moves between the two");
             findings.push(finding);
         }
-        _ => {}
+        [first, second] => without_address(findings, first, second),
+        [_, _, third, ..] => {
+            let finding = findings
+                .at(
+                    "load-balancer-count",
+                    &format!("node[{third}]"),
+                    "one too many",
+                    "there are more than two load balancers",
+                )
+                .why("the virtual address moves between two: the one that has it and the one that takes it over")
+                .help("describe two nodes with role = \"load-balancer\"");
+            findings.push(finding);
+        }
     }
+    unused_address(findings);
+}
+
+/// Two load balancers, and nothing that leads clients to the one that is well.
+fn without_address(findings: &mut Findings<'_>, first: usize, second: usize) {
+    let cluster = findings.cluster();
+    if cluster.network.virtual_address.is_some() {
+        return;
+    }
+    let (one, other) = (&cluster.nodes[first].name, &cluster.nodes[second].name);
+    let finding = findings
+        .at(
+            "virtual-address-missing",
+            "network",
+            "no `virtual_address`",
+            "two load balancers have no address that moves between them",
+        )
+        .related(findings.span(&format!("node[{second}]")), "the second load balancer")
+        .why(format!("webmail's name leads to {one} and {other}: when one of them dies, clients go on trying it, and each waits for a time limit"))
+        .help("add virtual_address = \"...\", a free address of the subnet");
+    findings.push(finding);
+}
+
+/// A virtual address that no machine would take.
+fn unused_address(findings: &mut Findings<'_>) {
+    let cluster = findings.cluster();
+    if cluster.network.virtual_address.is_none() || cluster.of_role(Role::LoadBalancer).count() > 1 {
+        return;
+    }
+    let finding = findings
+        .at(
+            "virtual-address-unused",
+            "network.virtual_address",
+            "nobody to move between",
+            "there is a virtual address, and no second load balancer",
+        )
+        .why("it is left out of every file: names lead to the one load balancer's own address")
+        .help("describe a second node with role = \"load-balancer\", or remove the address")
+        .fix(findings.without("network.virtual_address"));
+    findings.push(finding);
 }

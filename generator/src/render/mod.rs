@@ -11,6 +11,7 @@ mod runbook;
 mod services;
 mod store;
 mod tls;
+mod virtual_address;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -191,6 +192,14 @@ const OF_MONITORING: [&str; 4] = [
     "/usr/local/sbin/cluster-figures",
 ];
 
+/// Files that only two load balancers with one address need.
+const OF_VIRTUAL_ADDRESS: [&str; 4] = [
+    "/etc/keepalived/",
+    "/etc/systemd/system/keepalived.service.d/",
+    "/usr/local/sbin/haproxy-answers",
+    "/usr/local/sbin/network-card",
+];
+
 /// The schema of a database that is not replicated is left out, and so are time servers and a mail store that are not
 /// described.
 fn wanted(path: &str, cluster: &Cluster) -> bool {
@@ -199,6 +208,9 @@ fn wanted(path: &str, cluster: &Cluster) -> bool {
     }
     if OF_MONITORING.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.monitoring.is_some();
+    }
+    if OF_VIRTUAL_ADDRESS.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.virtual_address().is_some();
     }
     // Where there is a store, no Postfix of a mail node looks up mailboxes.
     if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {

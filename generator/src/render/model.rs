@@ -8,6 +8,7 @@ use super::access::Access;
 use super::election::Election;
 use super::store::Store;
 use super::tls::Tls;
+use super::virtual_address::VirtualAddress;
 use super::{RenderError, Service, services};
 use crate::secrets::Secrets;
 use crate::spec::{CheckProfile, Cluster, Node, Role};
@@ -28,6 +29,8 @@ pub(super) struct Model {
     mail_nodes: Vec<Machine>,
     gateways: Vec<Machine>,
     balancers: Vec<Machine>,
+    /// The address that moves between them; nothing where none does.
+    virtual_address: Option<VirtualAddress>,
     mailboxes: Vec<Account>,
     database: Database,
     mail: Mail,
@@ -194,6 +197,7 @@ impl Model {
             nodes: cluster.nodes.iter().map(|other| Machine::new(cluster, other)).collect(),
             gateways: of_role(Role::Gateway),
             balancers: of_role(Role::LoadBalancer),
+            virtual_address: VirtualAddress::new(cluster, node),
             mailboxes,
             database: Database {
                 names: cluster.database.replicate.clone(),

@@ -18,6 +18,7 @@ more_domains = ["example.net"]
 [network]
 subnet = "192.168.1.0/24"
 router = "192.168.1.1"
+virtual_address = "192.168.1.40"
 admin_from = ["192.168.1.0/24"]
 time_servers = ["ntp.example.org"]
 [[network.allow]]
@@ -41,6 +42,10 @@ address = "192.168.1.20"
 name = "lb"
 role = "load-balancer"
 address = "192.168.1.30"
+[[node]]
+name = "lb2"
+role = "load-balancer"
+address = "192.168.1.31"
 [webmail]
 host = "webmail.example.org"
 options = { fullconn = "100" }

@@ -104,6 +104,16 @@ const THIRD_VOTE: Service = service(
 const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
 const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
+/// What moves the virtual address. HAProxy comes first: without it the node never takes the address.
+const VIRTUAL_ADDRESS: Service = service(
+    "keepalived",
+    &[
+        "/etc/keepalived/",
+        "/etc/systemd/system/keepalived.service.d/",
+        "/usr/local/sbin/haproxy-answers",
+        "/usr/local/sbin/network-card",
+    ],
+);
 /// Exporters for Prometheus.
 const MONITORING: [Service; 2] = [
     service("prometheus-node-exporter", &["/etc/default/prometheus-node-exporter"]),
@@ -136,11 +146,13 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         _ => &[],
     };
     let third = cluster.has_third_vote(node).then_some(THIRD_VOTE);
+    let address = cluster.shares_address(node).then_some(VIRTUAL_ADDRESS);
     let monitoring: &[Service] = if cluster.monitoring.is_some() { &MONITORING } else { &[] };
     let databases = (cluster.monitoring.is_some() && node.role == Role::Mail).then_some(MONITORING_DATABASE);
     let all = COMMON.iter().chain(store).chain(election).chain(of_role).copied();
-    let rest = third
+    let rest = address
         .into_iter()
+        .chain(third)
         .chain(clock)
         .chain(monitoring.iter().copied())
         .chain(databases);

@@ -48,7 +48,7 @@ fn page(bundle: &Bundle, node: &str) -> String {
 
 #[test]
 fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
-    for name in ["pair", "access", "no-gateway", "store", "role"] {
+    for name in ["pair", "access", "no-gateway", "redundant", "store", "role"] {
         let cluster = example(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         let mut settings = insta::Settings::clone_current();
@@ -85,7 +85,7 @@ fn reviewed(name: &str, text: &str) {
 
 #[test]
 fn prometheus_is_told_whom_to_ask_and_when_to_wake_somebody() {
-    for name in ["pair", "role"] {
+    for name in ["pair", "redundant", "role"] {
         let cluster = watched(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         for (file, text) in &bundle.monitoring {
@@ -285,4 +285,79 @@ fn the_modern_profile_names_no_older_version_anywhere() {
             assert!(!text.contains("ECDHE-"), "{node} {path}");
         }
     }
+}
+
+/// The cluster of redundant.toml with the mail store and the engine of role.toml.
+fn redundant_store() -> Cluster {
+    let mut cluster = example("role");
+    let redundant = example("redundant");
+    (cluster.nodes, cluster.network) = (redundant.nodes, redundant.network);
+    cluster.election.third = Some("lb1".to_owned());
+    cluster
+}
+
+#[test]
+fn a_store_takes_mail_from_both_gateways_and_hands_what_users_send_to_either() {
+    let cluster = redundant_store();
+    let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
+    let file = |node: &str, path: &str| String::from_utf8(bundle.nodes[node].files[path].contents.clone()).unwrap();
+    for node in ["mail1", "mail2"] {
+        let allowed = "ip saddr { 192.168.1.20, 192.168.1.21 } tcp dport 24 accept\n";
+        assert!(file(node, "/etc/nftables.conf").contains(allowed));
+        let known = file(node, "/etc/dovecot/sieve/once.sieve");
+        for gateway in ["gateway1", "gateway2"] {
+            assert!(
+                known.contains(&format!("\"*by {gateway}.example.org (Postfix)* id *\"")),
+                "{known}"
+            );
+        }
+        let hosts = file(node, "/etc/hosts");
+        assert!(
+            hosts.ends_with("\n192.168.1.20 gateways.internal\n192.168.1.21 gateways.internal\n"),
+            "{hosts}"
+        );
+        let master = file(node, "/etc/postfix/master.cf");
+        assert_eq!(
+            master.matches("smtpd_proxy_filter=inet:gateways.internal:25\n").count(),
+            4
+        );
+        assert_eq!(master.matches("smtpd_proxy_filter").count(), 4);
+    }
+    let quorum = file("mail1", "/etc/corosync/corosync.conf");
+    assert!(quorum.contains("host: 192.168.1.30\n"), "{quorum}");
+}
+
+#[test]
+fn two_load_balancers_differ_in_who_they_are_and_in_nothing_else_of_vrrp() {
+    let cluster = redundant_store();
+    let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
+    let path = "/etc/keepalived/keepalived.conf";
+    let file = |node: &str| String::from_utf8(bundle.nodes[node].files[path].contents.clone()).unwrap();
+    let (first, second) = (file("lb1"), file("lb2"));
+    let differ: Vec<(&str, &str)> = first.lines().zip(second.lines()).filter(|(a, b)| a != b).collect();
+    let told: Vec<String> = differ
+        .iter()
+        .map(|(a, b)| format!("{} | {}", a.trim(), b.trim()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "# Written by the generator: lb1 of cluster role. keepalived.conf(5) explains every line. | \
+             # Written by the generator: lb2 of cluster role. keepalived.conf(5) explains every line.",
+            "router_id lb1 | router_id lb2",
+            "priority 150 | priority 100",
+            "unicast_src_ip 192.168.1.30 | unicast_src_ip 192.168.1.31",
+            "192.168.1.31 | 192.168.1.30",
+        ]
+    );
+    assert_eq!(first.lines().count(), second.lines().count());
+}
+
+#[test]
+fn a_load_balancer_alone_has_no_address_that_moves() {
+    let mut cluster = example("pair");
+    cluster.network.virtual_address = Some("192.168.1.40".parse().unwrap());
+    let bundle = render(&cluster, &placeholders(&cluster), None).unwrap();
+    assert!(!bundle.nodes["lb"].files.keys().any(|path| path.contains("keepalived")));
+    assert!(bundle.zones["example.org"].contains("webmail IN A 192.168.1.30\n"));
 }

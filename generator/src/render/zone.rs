@@ -55,7 +55,12 @@ fn records(cluster: &Cluster, domain: &str) -> String {
         } else {
             balancers
         };
+        let shared = cluster.virtual_address();
         for label in labels {
+            if let Some(shared) = &shared {
+                line(format!("{label} IN A {}", shared.address));
+                continue;
+            }
             for node in &doors {
                 if node.name != label {
                     line(format!("{label} IN A {}", node.address));

@@ -6,6 +6,7 @@ use crate::render::{Agent, render};
 
 const PAIR: &str = include_str!("../../../examples/pair.toml");
 const NO_GATEWAY: &str = include_str!("../../../examples/no-gateway.toml");
+const REDUNDANT: &str = include_str!("../../../examples/redundant.toml");
 const STORE: &str = include_str!("../../../examples/store.toml");
 const ROLE: &str = include_str!("../../../examples/role.toml");
 
@@ -23,7 +24,7 @@ fn clusters() -> Vec<(Cluster, Bundle)> {
     };
     let more = second("mx2", "gateway", "192.168.1.21") + &second("lb2", "load-balancer", "192.168.1.31");
     let twice = PAIR.replace("[webmail]\n", &(more + "[webmail]\n"));
-    [PAIR, NO_GATEWAY, &twice, STORE, ROLE].map(rendered).into()
+    [PAIR, NO_GATEWAY, &twice, REDUNDANT, STORE, ROLE].map(rendered).into()
 }
 
 /// What is run where: the machines that stand after `sh` of a fence, and its lines.
@@ -67,7 +68,7 @@ fn simple(line: &str) -> Vec<String> {
 }
 
 /// What Debian's own packages bring, those of the roles included; the rest has to be ours.
-const PROGRAMS: [&str; 39] = [
+const PROGRAMS: [&str; 40] = [
     "corosync-cfgtool",
     "corosync-qnetd-tool",
     "corosync-quorumtool",
@@ -87,6 +88,7 @@ const PROGRAMS: [&str; 39] = [
     "df",
     "generator",
     "grep",
+    "haproxy-answers",
     "install",
     "ip",
     "journalctl",
