@@ -35,6 +35,8 @@ pub struct Topology {
     pub webmail_host: String,
     /// The name that mail programs are set to, if the load balancers have doors for them.
     pub access_host: Option<String>,
+    /// The address that moves between two load balancers, if there is one.
+    pub virtual_address: Option<Ipv4Addr>,
     /// Machines in the order of the description.
     pub nodes: Vec<NodeInfo>,
     /// Mail addresses of the accounts.
@@ -60,6 +62,7 @@ impl From<&generator::spec::Cluster> for Topology {
             domain: cluster.cluster.domain.clone(),
             webmail_host: cluster.webmail.host.clone(),
             access_host: cluster.access.as_ref().map(|access| access.host.clone()),
+            virtual_address: cluster.virtual_address().map(|shared| shared.address),
             nodes: cluster.nodes.iter().map(node).collect(),
             users: cluster
                 .mailboxes
@@ -85,12 +88,21 @@ impl Topology {
         nodes.into_iter().map(|node| node.name.as_str()).collect()
     }
 
-    /// The load balancers with doors for mail programs.
+    /// Where mail programs find a door: at the virtual address, and at each load balancer. The first is what their name
+    /// leads to.
     pub fn doors(&self) -> Vec<&str> {
-        match self.access_host {
-            Some(_) => self.of_role(Role::LoadBalancer),
-            None => Vec::new(),
-        }
+        let Some(_) = self.access_host else {
+            return Vec::new();
+        };
+        let shared = self.virtual_address.map(|_| VIRTUAL_ADDRESS);
+        shared.into_iter().chain(self.of_role(Role::LoadBalancer)).collect()
+    }
+
+    /// The services that a machine runs and that faults can break, as systemd units without `.service`.
+    pub fn services_of(&self, node: &NodeInfo) -> Vec<&'static str> {
+        let moves = node.role == Role::LoadBalancer && self.virtual_address.is_some();
+        let of_role = services_of(node.role).iter().copied();
+        of_role.chain(moves.then_some("keepalived")).collect()
     }
 
     /// The hosts that keep mail in a queue: gateways and mail nodes.
@@ -99,8 +111,11 @@ impl Topology {
     }
 }
 
-/// The services that a machine of each role runs and that faults can break, as systemd units without `.service`.
-pub fn services_of(role: Role) -> &'static [&'static str] {
+/// What stands for the virtual address where a scenario names a host.
+pub const VIRTUAL_ADDRESS: &str = "virtual-address";
+
+/// The services that every machine of a role runs.
+fn services_of(role: Role) -> &'static [&'static str] {
     match role {
         Role::Mail => &["nginx", "php8.4-fpm", "postfix", "dovecot", "mariadb"],
         Role::Gateway => &["postfix"],
@@ -374,6 +389,12 @@ pub trait Fleet: Send + Sync {
 
     /// Mends what [`Fleet::inject`] broke, and returns what was observed of it.
     async fn heal(&self, fault: &Fault) -> Result<Receipt, FleetError>;
+
+    /// Whether a load balancer has the virtual address on one of its cards.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    async fn has_address(&self, node: &str) -> Result<bool, FleetError>;
 
     /// What still keeps the cluster from being healthy, empty when it is: every machine answers, every service of the
     /// role runs, both replica threads of both nodes run, webmail's health is seen by the load balancer.

@@ -1,6 +1,7 @@
 //! The harness's own place on the virtual network: one smoltcp host that holds the router's address, a neighbour's
 //! address in the subnet, and the addresses of hosts outside, which the machines reach through the router.
 
+mod announcement;
 mod device;
 mod stream;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::{Socket, tcp};
 use smoltcp::time::Instant;
@@ -63,6 +65,7 @@ struct Shared {
 }
 
 struct Stack {
+    hardware: EthernetAddress,
     interface: Interface,
     sockets: SocketSet<'static>,
     queues: Queues,
@@ -81,8 +84,8 @@ impl Lan {
     /// Brings the host up on a port of the switch. Needs a tokio runtime.
     pub fn start(port: LocalPort, config: &LanConfig) -> Lan {
         let mut queues = Queues::default();
-        let hardware = HardwareAddress::Ethernet(EthernetAddress(config.mac));
-        let mut settings = Config::new(hardware);
+        let hardware = EthernetAddress(config.mac);
+        let mut settings = Config::new(HardwareAddress::Ethernet(hardware));
         settings.random_seed = rand::random();
         let mut interface = Interface::new(settings, &mut queues, Instant::now());
         interface.update_ip_addrs(|list| {
@@ -92,6 +95,7 @@ impl Lan {
             }
         });
         let stack = Stack {
+            hardware,
             interface,
             sockets: SocketSet::new(Vec::new()),
             queues,
@@ -136,6 +140,13 @@ impl Dial for Lan {
 }
 
 impl Stack {
+    /// Takes a frame in, and beside it what it says of an address that has moved.
+    fn arrive(&mut self, frame: Bytes) {
+        let host = self.interface.ipv4_addr();
+        let moved = host.and_then(|host| announcement::as_answer(&frame, self.hardware, host));
+        self.queues.arrived.extend(std::iter::once(frame).chain(moved));
+    }
+
     fn open(&mut self, from: Ipv4Addr, to: SocketAddrV4) -> Result<SocketHandle, DialError> {
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
@@ -199,7 +210,7 @@ async fn drive(shared: Arc<Shared>, mut port: LocalPort) {
             let mut stack = shared.stack();
             let now = Instant::now();
             while let Some(frame) = port.try_recv() {
-                stack.queues.arrived.push_back(frame);
+                stack.arrive(frame);
             }
             let Stack {
                 interface,
@@ -217,7 +228,7 @@ async fn drive(shared: Arc<Shared>, mut port: LocalPort) {
         };
         tokio::select! {
             frame = port.recv() => match frame {
-                Some(frame) => shared.stack().queues.arrived.push_back(frame),
+                Some(frame) => shared.stack().arrive(frame),
                 None => return,
             },
             () = shared.work.notified() => {}

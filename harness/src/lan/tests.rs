@@ -181,3 +181,38 @@ async fn what_a_cut_held_back_arrives_after_the_join() {
     assert_eq!(&heard, b"during");
     assert!(switch.counts("here", "there").passed > 0);
 }
+
+/// A machine that takes over the address of `there`.
+fn successor(switch: &Switch) -> Lan {
+    let config = LanConfig {
+        mac: [2, 0, 0, 0, 0, 3],
+        addresses: vec![(THERE, 24)],
+    };
+    Lan::start(switch.attach_local("successor"), &config)
+}
+
+#[tokio::test]
+async fn an_address_that_moved_is_found_where_it_is_announced() {
+    let (switch, here, there) = pair();
+    let _former = listen(&there, 80);
+    here.connect(HERE, SocketAddrV4::new(THERE, 80), 5 * SECOND)
+        .await
+        .unwrap();
+    // The former machine is dead: nothing reaches it, and it says nothing.
+    for (from, to) in [
+        ("here", "there"),
+        ("there", "here"),
+        ("there", "successor"),
+        ("successor", "there"),
+    ] {
+        switch.cut(from, to);
+    }
+    let next = successor(&switch);
+    let _listening = listen(&next, 80);
+    let without = here.connect(HERE, SocketAddrV4::new(THERE, 80), SECOND / 5).await;
+    assert_eq!(without.err(), Some(DialError::Silent(SECOND / 5)));
+    let crier = switch.attach_local("crier");
+    crier.send(announcement::announcement(EthernetAddress([2, 0, 0, 0, 0, 3]), THERE));
+    let told = here.connect(HERE, SocketAddrV4::new(THERE, 80), 5 * SECOND).await;
+    assert!(told.is_ok(), "{:?}", told.err());
+}

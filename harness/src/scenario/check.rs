@@ -234,6 +234,19 @@ impl Checker<'_> {
         self.one_of(path, "host that takes mail", node, &known);
     }
 
+    /// A load balancer of two that share an address.
+    fn shares_address(&mut self, path: &str, node: &str) {
+        if self.topology.virtual_address.is_none() {
+            let message = format!("cluster `{}` has no virtual address", self.topology.name);
+            let found = problem(self.spans, "no-virtual-address", &format!("{path}.expect"), message);
+            self.problems.push(
+                found.help("name a cluster whose description has `network.virtual_address` and two load balancers"),
+            );
+        }
+        let known = self.topology.of_role(Role::LoadBalancer);
+        self.one_of(format!("{path}.node"), "load balancer", node, &known);
+    }
+
     fn user(&mut self, path: String, user: &str) {
         let known: Vec<&str> = self.topology.users.iter().map(String::as_str).collect();
         self.one_of(path, "account", user, &known);
@@ -266,12 +279,12 @@ impl Checker<'_> {
     fn service(&mut self, path: &str, node: &str, service: &str) {
         self.node(format!("{path}.node"), node);
         if let Some(info) = self.topology.nodes.iter().find(|info| info.name == node) {
-            let known = crate::fleet::services_of(info.role);
+            let known = self.topology.services_of(info);
             self.one_of(
                 format!("{path}.service"),
                 &format!("service on {node} called"),
                 service,
-                known,
+                &known,
             );
         }
     }
@@ -444,6 +457,7 @@ impl Checker<'_> {
                 node.iter().for_each(|node| self.mail_node(at("node"), node));
                 self.store(at("expect"), "writer");
             }
+            Expectation::AddressAt { node } => self.shares_address(path, node),
             Expectation::StoreInStep => self.store(at("expect"), "copy"),
             Expectation::Door { node, .. } | Expectation::SmtpRefuses { node, .. } => self.node(at("node"), node),
             Expectation::QueueHolds { .. }

@@ -41,6 +41,8 @@ pub enum Defect {
     SlowFailover,
     /// Webmail is always served by the first mail node, even when it is said to be down.
     WrongServer,
+    /// The virtual address stays where it is, whatever becomes of the machine.
+    KeepAddress,
     /// Webmail answers nothing for forty seconds.
     PauseWebmail,
     /// No MX host answers for forty seconds.
@@ -93,7 +95,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, in the order of the description.
-    pub const ALL: [Defect; 41] = [
+    pub const ALL: [Defect; 42] = [
         Defect::LoseMail,
         Defect::DoubleMail,
         Defect::Misdeliver,
@@ -111,6 +113,7 @@ impl Defect {
         Defect::ForgetLogin,
         Defect::SlowFailover,
         Defect::WrongServer,
+        Defect::KeepAddress,
         Defect::PauseWebmail,
         Defect::PauseMailIn,
         Defect::PauseSql,

@@ -84,6 +84,11 @@ pub enum Expectation {
     },
     /// The standby has everything that the writer of the mail store has, and no tail waits to be merged.
     StoreInStep,
+    /// The virtual address is on one load balancer and on no other one that runs.
+    AddressAt {
+        /// The load balancer.
+        node: String,
+    },
     /// A TCP port is open or closed to somebody.
     Door {
         /// Where the client stands.
@@ -160,7 +165,7 @@ fn submissions_port() -> u16 {
 
 impl Expectation {
     /// The kinds as they are written in files, in the order of the description.
-    pub const KINDS: [&str; 18] = [
+    pub const KINDS: [&str; 19] = [
         "webmail",
         "mail-accepted",
         "mail-delivered",
@@ -175,6 +180,7 @@ impl Expectation {
         "nothing-bounced",
         "writer",
         "store-in-step",
+        "address-at",
         "door",
         "smtp-refuses",
         "mail-submitted",
@@ -198,6 +204,7 @@ impl Expectation {
             Expectation::NothingBounced => "nothing-bounced",
             Expectation::Writer { .. } => "writer",
             Expectation::StoreInStep => "store-in-step",
+            Expectation::AddressAt { .. } => "address-at",
             Expectation::Door { .. } => "door",
             Expectation::SmtpRefuses { .. } => "smtp-refuses",
             Expectation::MailSubmitted { .. } => "mail-submitted",

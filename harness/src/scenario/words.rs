@@ -165,6 +165,7 @@ pub fn expecting(expectation: &Expectation) -> String {
         Expectation::Writer { node: Some(node) } => format!("{node} is the writer, and no other node"),
         Expectation::Writer { node: None } => "one node is the writer".into(),
         Expectation::StoreInStep => "the copy of the mail store has everything that the writer has".into(),
+        Expectation::AddressAt { node } => format!("{node} has the virtual address, and nobody else"),
         Expectation::Door {
             from,
             node,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::world::{Reach, Tick, World};
 use super::{Attempt, Effect};
 use crate::fleet::{FoundMail, Mail, Role};
+use crate::probe::smtp::lot;
 use crate::record::Outcome;
 use crate::scenario::defect::Defect;
 
@@ -48,14 +49,14 @@ struct Pending {
 }
 
 impl World {
-    /// The hosts that senders are told to use, best first.
-    pub fn mx(&self) -> Vec<String> {
-        let gateways = self.of_role(Role::Gateway);
+    /// The hosts that senders are told to use for a message, best first; gateways are of equal rank and take turns.
+    fn mx(&self, message: &str) -> Vec<String> {
+        let mut gateways = self.of_role(Role::Gateway);
         if gateways.is_empty() {
-            self.of_role(Role::Mail)
-        } else {
-            gateways
+            return self.of_role(Role::Mail);
         }
+        gateways.sort_by_key(|gateway| lot(message, gateway));
+        gateways
     }
 
     /// A foreign sender begins to hand over a message.
@@ -65,7 +66,7 @@ impl World {
         }
         let mut wait = self.between(20, 120);
         let mut last = "no MX host".to_owned();
-        for host in self.mx() {
+        for host in self.mx(&mail.id) {
             match self.reach(None, &host, &["postfix"]) {
                 Reach::Answers => return self.greet(&host, mail, wait),
                 Reach::Refuses => last = format!("{host}: connection refused"),

@@ -3,6 +3,7 @@
 //!
 //! Time is simulated by events: whatever should have happened since the last look happens when somebody looks.
 
+mod address;
 mod breaks;
 mod doors;
 mod mail;
@@ -64,7 +65,11 @@ pub(in crate::fleet::fake) enum Effect {
     /// A host takes a message.
     Accept { node: String, mail: Mail },
     /// A log-in is done.
-    Login { node: String, user: String },
+    Login {
+        through: String,
+        node: String,
+        user: String,
+    },
     /// A row is committed.
     Insert {
         node: String,
@@ -122,7 +127,7 @@ impl FakeFleet {
             Effect::Nothing => Outcome::Ok { served_by: None },
             Effect::Fail(reason) => Outcome::Fail { reason },
             Effect::Accept { node, mail } => world.finish_submit(&node, &mail),
-            Effect::Login { node, user } => world.finish_login(&node, &user),
+            Effect::Login { through, node, user } => world.finish_login(&through, &node, &user),
             Effect::Insert { node, database, row } => world.finish_insert(&node, &database, &row),
         }
     }
@@ -361,6 +366,19 @@ impl Fleet for FakeFleet {
         let (wait, receipt) = mended.map_err(|(node, reason)| error(&node, "heal", reason))?;
         sleep(wait).await;
         Ok(receipt)
+    }
+
+    async fn has_address(&self, node: &str) -> Result<bool, FleetError> {
+        sleep(Duration::from_millis(100)).await;
+        let world = self.look();
+        match world.reach(None, node, &[]) {
+            Reach::Answers => Ok(world.holder() == Some(node)),
+            _ => Err(error(
+                node,
+                "look for the virtual address",
+                "the guest agent did not answer",
+            )),
+        }
     }
 
     async fn ailments(&self) -> Vec<String> {

@@ -16,7 +16,10 @@ impl World {
                 "the load balancer has no such door",
             ));
         }
-        match self.reach(None, balancer, &["haproxy"]) {
+        let Some(balancer) = self.balancer_at(balancer) else {
+            return Err(Attempt::hang("nobody has the virtual address"));
+        };
+        match self.reach(None, &balancer, &["haproxy"]) {
             Reach::Answers => {}
             Reach::Refuses => return Err(Attempt::fail(Duration::from_millis(5), "connection refused")),
             Reach::Silent => return Err(Attempt::hang("the load balancer does not answer")),
@@ -28,7 +31,7 @@ impl World {
                 "connection closed: no server is up",
             ));
         };
-        match self.reach(Some(balancer), &node, services) {
+        match self.reach(Some(&balancer), &node, services) {
             Reach::Answers => Ok(node),
             Reach::Refuses => Err(Attempt::fail(
                 Duration::from_secs(3),

@@ -82,18 +82,20 @@ impl World {
         }
     }
 
-    fn balancer(&self) -> Option<String> {
-        self.of_role(Role::LoadBalancer).into_iter().next()
+    /// A load balancer that asks for health. Two ask the same and come to the same: the simulation has one opinion.
+    fn asking(&self) -> Option<String> {
+        let balancers = self.of_role(Role::LoadBalancer);
+        let asks = |node: &String| self.reach(None, node, &["haproxy"]) == Reach::Answers;
+        balancers.into_iter().find(asks)
     }
 
     /// A health check begins; a server that is silent is known to have failed only when the check times out.
     pub fn begin_check(&mut self, node: &str) {
         let checks = self.checks();
-        let Some(balancer) = self.balancer() else { return };
-        if self.reach(None, &balancer, &["haproxy"]) != Reach::Answers {
+        let Some(balancer) = self.asking() else {
             self.after(checks.inter, Tick::Check(node.to_owned()));
             return;
-        }
+        };
         match self.reach_mail(Some(&balancer), node, &WEBMAIL) {
             // One answer 404 is enough to send nobody new (`http-check disable-on-404`).
             Reach::Answers if self.is_closing(node) => self.drain(node),
@@ -146,7 +148,10 @@ impl World {
     pub fn login(&mut self, user: &str) -> Attempt {
         let latency = self.between(300, 900);
         let Some(balancer) = self.balancer() else {
-            return Attempt::fail(latency, "there is no load balancer");
+            return match self.address {
+                Some(_) => Attempt::hang("nobody has the virtual address"),
+                None => Attempt::fail(latency, "there is no load balancer"),
+            };
         };
         if self.paused(Defect::PauseWebmail) {
             return Attempt::hang("the load balancer does not answer");
@@ -177,6 +182,7 @@ impl World {
         Attempt {
             wait: latency,
             effect: Effect::Login {
+                through: balancer.clone(),
                 node: chosen.clone(),
                 user: user.to_owned(),
             },
@@ -184,9 +190,13 @@ impl World {
     }
 
     /// The log-in ends: it worked if its server still stands.
-    pub fn finish_login(&mut self, node: &str, user: &str) -> Outcome {
-        let from = self.balancer();
-        if self.reach_mail(from.as_deref(), node, &WEBMAIL) != Reach::Answers {
+    pub fn finish_login(&mut self, through: &str, node: &str, user: &str) -> Outcome {
+        if self.reach(None, through, &["haproxy"]) != Reach::Answers || self.balancer().as_deref() != Some(through) {
+            return Outcome::Fail {
+                reason: format!("connection lost with {through}"),
+            };
+        }
+        if self.reach_mail(Some(through), node, &WEBMAIL) != Reach::Answers {
             return Outcome::Fail {
                 reason: "502 Bad Gateway".into(),
             };

@@ -8,11 +8,12 @@ use generator::spec::CheckProfile;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::address::{self, Address};
 use super::mail::Post;
 use super::sql::Databases;
 use super::store::MailStore;
 use super::web::Balancer;
-use crate::fleet::{Role, Topology, services_of};
+use crate::fleet::{Role, Topology};
 use crate::scenario::defect::Defect;
 
 /// How long a machine takes from power to running services' start.
@@ -31,6 +32,8 @@ pub(super) enum Tick {
     Check(String),
     /// The health check that began earlier has its result.
     Checked(String, bool),
+    /// The load balancers see who has the virtual address.
+    Address,
     /// A node's Postfix goes through its queue.
     Queue(String),
     /// A node's replica fetches and applies what its peer wrote.
@@ -103,6 +106,8 @@ pub(super) struct World {
     pub cuts: BTreeSet<(String, String)>,
     pub post: Post,
     pub web: Balancer,
+    /// The virtual address, if the cluster has one.
+    pub address: Option<Address>,
     pub sql: Databases,
     /// The mail store, if the cluster has one.
     pub store: Option<MailStore>,
@@ -117,9 +122,10 @@ impl World {
             .nodes
             .iter()
             .map(|node| {
-                let services = services_of(node.role)
-                    .iter()
-                    .map(|name| ((*name).to_owned(), Condition::Running))
+                let services = topology
+                    .services_of(node)
+                    .into_iter()
+                    .map(|name| (name.to_owned(), Condition::Running))
                     .collect();
                 (
                     node.name.clone(),
@@ -137,6 +143,8 @@ impl World {
         let store = MailStore::of(&topology, &mail_nodes);
         let serving = if store.is_some() { 1 } else { mail_nodes.len() };
         let web = Balancer::new(&mail_nodes, serving);
+        let first = names_of(&topology, Role::LoadBalancer).into_iter().next();
+        let address = topology.virtual_address.map(|_| Address::at(first));
         let mut world = World {
             topology,
             profile,
@@ -147,6 +155,7 @@ impl World {
             cuts: BTreeSet::new(),
             post: Post::default(),
             web,
+            address,
             sql,
             store,
             ticks: BinaryHeap::new(),
@@ -158,6 +167,9 @@ impl World {
         }
         if world.store.is_some() {
             world.after(Duration::ZERO, Tick::Store);
+        }
+        if world.address.is_some() {
+            world.after(address::BEAT, Tick::Address);
         }
         world
     }
@@ -183,6 +195,7 @@ impl World {
             Tick::Started(node, service) => self.started(&node, &service),
             Tick::Check(node) => self.begin_check(&node),
             Tick::Checked(node, healthy) => self.end_check(&node, healthy),
+            Tick::Address => self.address_beat(),
             Tick::Queue(node) => self.run_queue(&node),
             Tick::Apply(node) => self.apply(&node),
             Tick::Store => self.store_beat(),
@@ -338,6 +351,9 @@ impl World {
             }
         }
         found.extend(self.store_ailments());
+        if self.address.is_some() && self.holder().is_none() {
+            found.push("no load balancer has the virtual address".into());
+        }
         if self.has(Defect::Ailing) && self.now < Duration::from_secs(120) {
             found.push("mail2: dovecot is failed".into());
         }

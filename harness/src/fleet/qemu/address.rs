@@ -22,7 +22,9 @@ impl Addresses {
     /// `None` if the subnet is full.
     pub fn plan(cluster: &Cluster) -> Option<Addresses> {
         let taken = |address: &Ipv4Addr| {
-            *address == cluster.network.router || cluster.nodes.iter().any(|node| node.address == *address)
+            *address == cluster.network.router
+                || Some(*address) == cluster.network.virtual_address
+                || cluster.nodes.iter().any(|node| node.address == *address)
         };
         let subnet = cluster.network.subnet;
         let last = u32::from(subnet.broadcast()).saturating_sub(1);

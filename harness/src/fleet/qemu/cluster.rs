@@ -128,7 +128,7 @@ impl QemuFleet {
             .into()
     }
 
-    async fn ask(&self, node: &str, what: &str, argv: &[String]) -> Result<String, FleetError> {
+    pub(super) async fn ask(&self, node: &str, what: &str, argv: &[String]) -> Result<String, FleetError> {
         let output = self.exec(node, argv, self.stretch(ASK)).await?;
         match output.status {
             0 => Ok(output.stdout),
@@ -144,6 +144,9 @@ impl QemuFleet {
         let mut units = ailment::services(node.role).to_vec();
         if self.has_store() && node.role == Role::Mail {
             units.push("cluster-store");
+        }
+        if self.topology.virtual_address.is_some() && node.role == Role::LoadBalancer {
+            units.push("keepalived");
         }
         let mut found = match self
             .exec(&node.name, &ailment::is_active_argv(&units), self.stretch(ASK))
@@ -444,7 +447,12 @@ impl Fleet for QemuFleet {
         if self.has_store() {
             found.extend(self.store_ailments().await);
         }
+        found.extend(self.address_ailment().await);
         found
+    }
+
+    async fn has_address(&self, node: &str) -> Result<bool, FleetError> {
+        self.holds_address(node).await
     }
 
     async fn collect(&self, dir: &Path) -> Result<(), FleetError> {

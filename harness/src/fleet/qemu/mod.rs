@@ -30,6 +30,7 @@ mod run_dir;
 mod spec;
 mod state;
 mod store;
+mod virtual_address;
 mod warm;
 
 pub use boot::{Beginning, BootLimits, BootTimes, OnStage, boot, boot_again, boot_all};

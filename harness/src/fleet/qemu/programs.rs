@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::cluster::{QemuFleet, error};
-use crate::fleet::{FleetError, Mail};
+use crate::fleet::{FleetError, Mail, VIRTUAL_ADDRESS};
 use crate::probe::imap_session::{self, OpenAccount};
 use crate::probe::{imap, smtp};
 use crate::record::Outcome;
@@ -82,7 +82,11 @@ impl QemuFleet {
                 "it has no door for one",
             ));
         };
-        let address = SocketAddrV4::new(self.info(balancer)?.address, port);
+        let address = match self.topology.virtual_address {
+            Some(shared) if balancer == VIRTUAL_ADDRESS => shared,
+            _ => self.info(balancer)?.address,
+        };
+        let address = SocketAddrV4::new(address, port);
         Ok((host, address, self.password(user)?))
     }
 }

@@ -1,5 +1,6 @@
 //! Expectations: how each kind is looked for. Webmail, mail, databases and what strangers see have a file each.
 
+mod address;
 pub(super) mod mail;
 mod sql;
 mod strangers;
@@ -45,6 +46,7 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
         Expectation::Writer { node } => {
             poll(run, until, SOON, async || store::writer_is(run, node.as_deref()).await).await
         }
+        Expectation::AddressAt { node } => poll(run, until, SOON, async || address::is_at(run, node).await).await,
         Expectation::StoreInStep => poll(run, until, SOON, async || store::in_step(run).await).await,
         Expectation::Door {
             from,

@@ -12,6 +12,7 @@ mod submission;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -58,6 +59,14 @@ pub enum StartTls {
     Demanded(Arc<ClientConfig>),
 }
 
+/// A host's lot among those of equal preference. The same message draws the same one each time, so that a run can be
+/// repeated.
+pub(crate) fn lot(message: &str, host: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (message, host).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A foreign mail server.
 pub struct Sender<'a> {
     /// The way to the hosts.
@@ -75,8 +84,8 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Hands `mail` to the first of `hosts` that takes it: by preference, those of equal preference in the order given
-    /// (RFC 5321 section 5.1). One pass, no retries.
+    /// Hands `mail` to the first of `hosts` that takes it: by preference, those of equal preference in an order that is
+    /// drawn for each message (RFC 5321 section 5.1). One pass, no retries.
     ///
     /// A host that cannot be reached, greets with an error, answers 4yz at any step, or breaks off before the final
     /// dot is followed by the next host. A 5yz answer after EHLO ends the matter, and so does an unclear end after the
@@ -93,7 +102,7 @@ impl Sender<'_> {
             }
         };
         let mut hosts: Vec<&MxHost> = hosts.iter().collect();
-        hosts.sort_by_key(|host| host.preference);
+        hosts.sort_by_key(|host| (host.preference, lot(&mail.id, &host.name)));
         let mut attempts = Vec::new();
         for (position, host) in hosts.iter().enumerate() {
             let share = deadline.share(hosts.len() - position);

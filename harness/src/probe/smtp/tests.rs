@@ -463,3 +463,25 @@ async fn a_dialogue_with_a_closed_port_says_so() {
     let error = speak(&Stage::default(), &[]).await.unwrap_err();
     assert_eq!(error.cause, SmtpCause::Unreachable(crate::probe::DialError::Refused));
 }
+
+#[tokio::test]
+async fn hosts_of_equal_preference_share_the_messages() {
+    let mut equal = hosts();
+    equal[0].preference = 10;
+    let mut first = std::collections::BTreeMap::new();
+    for number in 0..40 {
+        let stage = Stage::default().host(MX1, Host::Refuses).host(MX2, Host::Refuses);
+        let mail = Mail {
+            id: format!("m{number}"),
+            ..letter()
+        };
+        let delivery = sender(&stage, StartTls::Never).send(&equal, &mail, TEN_SECONDS).await;
+        assert!(
+            matches!(&delivery, Delivery::Deferred { attempts } if attempts.len() == 2),
+            "{delivery}"
+        );
+        *first.entry(stage.dialled()[0]).or_insert(0) += 1;
+    }
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert!(first.values().all(|count| *count >= 10), "{first:?}");
+}
