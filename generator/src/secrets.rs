@@ -18,13 +18,15 @@ use derive::Source;
 
 mod certificate;
 mod derive;
+mod dkim;
 mod file;
 mod password;
 mod rotate;
 
+pub use dkim::DkimKey;
 pub use password::{ROUNDS, mailbox_hash};
 pub use rotate::{
-    AUTHORITY, CERTIFICATES, COROSYNC, DATABASE, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL,
+    AUTHORITY, CERTIFICATES, COROSYNC, DATABASE, DKIM, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL,
 };
 
 /// The database accounts that get a password of their own: `roundcube` owns `roundcubemail`, `vmail` reads `vmail` for
@@ -71,6 +73,9 @@ pub struct Secrets {
     /// One certificate and key a node, by node name; its names cover the node's FQDN, its short name, its address, and
     /// what it serves (a load balancer: the webmail host; a mail node: the webmail host, `localhost` and the name for mail programs).
     pub certificates: BTreeMap<String, Certificate>,
+    /// The key with which mail is signed; made where the description asks for signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<DkimKey>,
     /// What a rotation has replaced and the nodes accept until it is finished.
     #[serde(default, skip_serializing_if = "Previous::is_empty")]
     pub previous: Previous,
@@ -226,6 +231,7 @@ impl Secrets {
             database_passwords: BTreeMap::new(),
             mailbox_passwords: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            dkim: None,
             previous: Previous::default(),
         };
         secrets.add_missing(cluster, source, leaf, leaf.from)?;
@@ -249,6 +255,10 @@ impl Secrets {
         if cluster.decides_itself() && self.corosync_authkey.is_none() {
             self.corosync_authkey = Some(source.password("corosync authkey", AUTHKEY_LENGTH));
             added.push("key of corosync".to_owned());
+        }
+        if cluster.authenticity.is_some() && self.dkim.is_none() {
+            self.dkim = Some(DkimKey::make(source, 1)?);
+            added.push("key for signatures".to_owned());
         }
         for mailbox in &cluster.mailboxes {
             self.mailbox_passwords
@@ -286,6 +296,15 @@ impl Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets(not shown)")
+    }
+}
+
+impl fmt::Debug for DkimKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DkimKey")
+            .field("number", &self.number)
+            .field("public", &self.public)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 mod access;
 mod allowed;
+mod authenticity;
 mod election;
 mod load;
 mod monitoring;
@@ -20,6 +21,7 @@ mod virtual_address;
 
 pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
+pub use authenticity::{Authenticity, DmarcPolicy};
 pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
 pub use load::{LoadError, Loaded};
 pub use monitoring::Monitoring;
@@ -52,6 +54,9 @@ pub struct Cluster {
     /// Which clients the cluster's TLS is made for.
     #[serde(default)]
     pub tls: Tls,
+    /// How receivers tell the cluster's mail from forgeries; left out, it is not signed.
+    #[serde(default)]
+    pub authenticity: Option<Authenticity>,
     /// Mail accounts to create at the first installation; more are added in the `vmail` database later.
     #[serde(default, rename = "mailbox")]
     pub mailboxes: Vec<Mailbox>,

@@ -1,7 +1,9 @@
 //! SPF, DKIM and DMARC among the additional records: each well-formed, and all of them in agreement.
 
 use super::{Finding, Findings, dns, zone};
-use crate::spec::DnsRecord;
+use crate::spec::{DnsRecord, Role};
+
+mod signing;
 
 /// Terms of an SPF record that make the receiver ask the DNS, of which it allows ten (RFC 7208 section 4.6.4).
 const LOOKUPS: [&str; 6] = ["include", "a", "mx", "ptr", "exists", "redirect"];
@@ -13,13 +15,18 @@ const MOST_LOOKUPS: usize = 10;
 const SHORTEST_RSA: usize = 212;
 
 pub(super) fn check(findings: &mut Findings<'_>) {
+    signing::check(findings);
     let records = &findings.cluster().dns.records;
     for (index, record) in records.iter().enumerate() {
+        let name = zone::whole(&findings.cluster().cluster.domain, &record.name);
+        if let Some(finding) = signing::taken(findings, index, &name) {
+            findings.push(finding);
+            continue;
+        }
         if !record.kind.eq_ignore_ascii_case("TXT") {
             continue;
         }
         let text: String = dns::texts(&record.data).collect();
-        let name = zone::whole(&findings.cluster().cluster.domain, &record.name);
         let found = if is_spf(&text) {
             spf(findings, index, &name, &text)
         } else if name.contains("._domainkey.") {
@@ -46,14 +53,17 @@ fn is_spf(text: &str) -> bool {
 }
 
 fn spf(findings: &Findings<'_>, index: usize, name: &str, text: &str) -> Option<Finding> {
-    let domain = findings.cluster().cluster.domain.to_lowercase();
-    let records = &findings.cluster().dns.records;
+    let cluster = findings.cluster();
+    let domain = cluster.cluster.domain.to_lowercase();
+    let records = &cluster.dns.records;
     let same = |r: &DnsRecord| {
         zone::whole(&domain, &r.name) == name
             && r.kind.eq_ignore_ascii_case("TXT")
             && is_spf(&dns::texts(&r.data).collect::<String>())
     };
-    if name == domain || records[..index].iter().any(same) {
+    let own = |n: &crate::spec::Node| n.role == Role::Gateway && cluster.fqdn(n).eq_ignore_ascii_case(name);
+    let gateway = cluster.authenticity.is_some() && cluster.nodes.iter().any(own);
+    if name == domain || gateway || records[..index].iter().any(same) {
         return Some(
             findings
                 .at("spf-duplicate", &path(index), "a second SPF record", format!("{name} has two SPF records"))
@@ -149,9 +159,11 @@ fn dmarc(findings: &Findings<'_>, index: usize, name: &str, text: &str) -> Optio
     let domain = &cluster.cluster.domain;
     let tags = tags(text);
     let policy = tag(&tags, "p").map(str::to_lowercase);
-    let second = records[..index]
+    let before = records[..index]
         .iter()
         .any(|r| r.kind.eq_ignore_ascii_case("TXT") && zone::whole(domain, &r.name) == name);
+    let made = cluster.authenticity.is_some() && name == format!("_dmarc.{}", domain.to_lowercase());
+    let second = before || made;
     let reports = ["rua", "ruf"].iter().filter_map(|t| tag(&tags, t));
     let mailto = |list: &str| {
         list.split(',')
@@ -185,9 +197,10 @@ fn dmarc(findings: &Findings<'_>, index: usize, name: &str, text: &str) -> Optio
                 .help("for example \"v=DMARC1; p=none; rua=mailto:postmaster@example.org\""),
         );
     }
-    let signed = records
-        .iter()
-        .any(|r| zone::whole(domain, &r.name).contains("._domainkey."));
+    let signed = cluster.authenticity.is_some()
+        || records
+            .iter()
+            .any(|r| zone::whole(domain, &r.name).contains("._domainkey."));
     let strict = policy.is_some_and(|p| p != "none");
     (strict && !signed).then(|| {
         findings

@@ -1,7 +1,7 @@
 //! Does a file of secrets belong to the description: what it lacks, what nothing needs, and what a rotation left.
 
 use super::{Finding, rules};
-use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, MAILBOXES, Secrets};
+use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, DKIM, MAILBOXES, Secrets};
 use crate::spec::Cluster;
 
 pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
@@ -37,7 +37,9 @@ fn needed(cluster: &Cluster) -> Vec<String> {
     let mailboxes = cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{:?}", m.address));
     let nodes = cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name));
     let key = cluster.decides_itself().then(|| COROSYNC.to_owned());
-    key.into_iter().chain(accounts).chain(mailboxes).chain(nodes).collect()
+    let signatures = cluster.authenticity.as_ref().map(|_| DKIM.to_owned());
+    let keys = key.into_iter().chain(signatures);
+    keys.chain(accounts).chain(mailboxes).chain(nodes).collect()
 }
 
 fn held(secrets: &Secrets) -> Vec<String> {
@@ -51,7 +53,9 @@ fn held(secrets: &Secrets) -> Vec<String> {
         .map(|address| format!("{MAILBOXES}.{address:?}"));
     let nodes = secrets.certificates.keys().map(|node| format!("{CERTIFICATES}.{node}"));
     let key = secrets.corosync_authkey.as_ref().map(|_| COROSYNC.to_owned());
-    key.into_iter().chain(accounts).chain(mailboxes).chain(nodes).collect()
+    let signatures = secrets.dkim.as_ref().map(|_| DKIM.to_owned());
+    let keys = key.into_iter().chain(signatures);
+    keys.chain(accounts).chain(mailboxes).chain(nodes).collect()
 }
 
 #[cfg(test)]

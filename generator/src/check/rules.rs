@@ -99,7 +99,18 @@ pub const RULES: &[Rule] = &[
     ),
     error("disk-invalid", "a disk that is no path of one"),
     judgement("dkim-invalid", "a DKIM record that receivers cannot use"),
+    error("dkim-selector-invalid", "a selector that is no label"),
+    error(
+        "dkim-selector-taken",
+        "a record where the key of the signatures is published",
+    ),
+    error("dkim-without-gateway", "mail is to be signed, and nothing signs it"),
     judgement("dmarc-invalid", "a DMARC record that receivers pass over"),
+    warning(
+        "dmarc-reports-elsewhere",
+        "reports go to a domain that has to agree, and is not the cluster's",
+    ),
+    error("dmarc-reports-invalid", "reports that can go to no address"),
     warning("dmarc-without-dkim", "a strict DMARC policy without signatures"),
     judgement("dns-address-conflict", "another address for a name that has one"),
     error("dns-mx-form", "the data of an MX record is not a preference and a name"),

@@ -68,7 +68,8 @@ fn alone(findings: &Findings<'_>, index: usize) -> Option<Finding> {
     }
     let domain = &cluster.cluster.domain;
     let name = whole(domain, &records[index].name);
-    let made = name == domain.to_lowercase() || generated(cluster).iter().any(|(n, _)| *n == name);
+    let policy = cluster.authenticity.is_some() && name == format!("_dmarc.{}", domain.to_lowercase());
+    let made = policy || name == domain.to_lowercase() || generated(cluster).iter().any(|(n, _)| *n == name);
     let mut others = records.iter().enumerate().filter(|(other, _)| *other != index);
     let other = others.any(|(_, record)| whole(domain, &record.name) == name);
     (made || other).then(|| {

@@ -26,6 +26,7 @@ What can be rotated, by its name in the file:
   ca                         the authority; the former one is trusted too, until --finish
   certificates               those of all nodes, but for one from another authority
   certificates.NODE          one node's
+  dkim                       the key that signs mail; the former one is published too, until --finish
   corosync_authkey           mail nodes that decide by themselves who is the writer; corosync is restarted by hand
   roundcube_des_key          webmail's key; users of webmail log in once more
   database_passwords[.NAME]  accounts that programs of a node use on that node

@@ -43,6 +43,8 @@ pub(super) fn attributes(path: &str) -> Attributes {
         | "/usr/local/share/cluster/link.sql"
         | "/usr/local/share/cluster/peer.cnf"
         | "/usr/local/share/cluster/mailboxes.sql" => secret(0o600, "root"),
+        // Read by rspamd, which is never root.
+        "/etc/rspamd/dkim.key" => secret(0o640, "_rspamd"),
         "/etc/corosync/authkey" => secret(0o400, "root"),
         path if path.starts_with("/usr/local/sbin/") || path.starts_with("/usr/lib/ocf/") => public(0o755),
         "/etc/nftables.conf" => public(0o755),

@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod authenticity;
 mod election;
 mod files;
 mod model;
@@ -96,7 +97,7 @@ pub fn render(cluster: &Cluster, secrets: &Secrets, agent: Option<&Agent>) -> Re
     }
     let zones = cluster
         .domains()
-        .map(|domain| (domain.to_owned(), zone::zone(cluster, domain)))
+        .map(|domain| (domain.to_owned(), zone::zone(cluster, secrets, domain)))
         .collect();
     Ok(Bundle {
         nodes,
@@ -145,7 +146,7 @@ fn render_node(
         for domain in cluster.domains() {
             let path = format!("/usr/local/share/cluster/zone/{domain}.zone");
             tree.files
-                .insert(path, plain(zone::zone(cluster, domain).as_bytes(), 0o644));
+                .insert(path, plain(zone::zone(cluster, secrets, domain).as_bytes(), 0o644));
         }
     }
     Ok(tree)
@@ -184,6 +185,9 @@ const OF_STORE: [&str; 5] = [
     "/usr/local/sbin/mail-doors",
 ];
 
+/// Files that only signing needs.
+const OF_AUTHENTICITY: [&str; 1] = ["/etc/rspamd/"];
+
 /// Files that only the exporters need.
 const OF_MONITORING: [&str; 4] = [
     "/etc/default/prometheus-",
@@ -211,6 +215,9 @@ fn wanted(path: &str, cluster: &Cluster) -> bool {
     }
     if OF_VIRTUAL_ADDRESS.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.virtual_address().is_some();
+    }
+    if OF_AUTHENTICITY.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.authenticity.is_some();
     }
     // Where there is a store, no Postfix of a mail node looks up mailboxes.
     if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::access::Access;
+use super::authenticity::Signing;
 use super::election::Election;
 use super::store::Store;
 use super::tls::Tls;
@@ -44,6 +45,8 @@ pub(super) struct Model {
     /// Networks from which Prometheus asks; nothing where none does.
     monitoring: Option<Vec<String>>,
     tls: Tls,
+    /// Nothing where mail is not signed.
+    signing: Option<Signing>,
     secrets: Secret,
 }
 
@@ -231,6 +234,7 @@ impl Model {
                 nets.map(|net| net.trunc().to_string()).collect()
             }),
             tls: Tls::new(cluster.tls.profile),
+            signing: Signing::new(cluster, secrets)?,
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

@@ -53,6 +53,8 @@ options = { fullconn = "100" }
 host = "mail.example.org"
 [tls]
 profile = "modern"
+[authenticity]
+dmarc_reports = "alice@example.org"
 [[mailbox]]
 address = "alice@example.org"
 name = "Alice"
@@ -126,11 +128,14 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         21 => cluster.store.as_mut().unwrap().pool = text,
         22 => cluster.store.as_mut().unwrap().disks = vec![text],
         23 => cluster.election.watchdog = text,
+        24 => cluster.authenticity.as_mut().unwrap().selector = text,
+        25 => cluster.authenticity.as_mut().unwrap().dmarc_reports = text,
+        26 => cluster.authenticity.as_mut().unwrap().dmarc_reports = format!("{value}@example.org"),
         _ => cluster.nodes[1].disks = vec![text],
     }
 }
 
-const PLACES: usize = 25;
+const PLACES: usize = 28;
 
 fn everything() -> Loaded {
     Cluster::parse("everything.toml", EVERYTHING).unwrap()

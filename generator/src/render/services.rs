@@ -37,7 +37,17 @@ const COMMON: [Service; 2] = [
 const POSTFIX: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]);
 const MAIL: [Service; 7] = [
     service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
-    service("cluster-database", &["/usr/local/"]),
+    service(
+        "cluster-database",
+        &[
+            "/usr/local/sbin/",
+            "/usr/local/share/cluster/accounts.sql",
+            "/usr/local/share/cluster/link.sql",
+            "/usr/local/share/cluster/mailboxes.sql",
+            "/usr/local/share/cluster/peer.cnf",
+            "/usr/local/share/cluster/schema/",
+        ],
+    ),
     service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
     service(
         "dovecot",
@@ -103,6 +113,8 @@ const THIRD_VOTE: Service = service(
 /// The firewall reads the doors' rules, too.
 const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
+/// What signs stands before what asks it to.
+const SIGNING: Service = service("rspamd", &["/etc/rspamd/"]);
 const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
 /// What moves the virtual address. HAProxy comes first: without it the node never takes the address.
 const VIRTUAL_ADDRESS: Service = service(
@@ -149,7 +161,14 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
     let address = cluster.shares_address(node).then_some(VIRTUAL_ADDRESS);
     let monitoring: &[Service] = if cluster.monitoring.is_some() { &MONITORING } else { &[] };
     let databases = (cluster.monitoring.is_some() && node.role == Role::Mail).then_some(MONITORING_DATABASE);
-    let all = COMMON.iter().chain(store).chain(election).chain(of_role).copied();
+    let signing = (cluster.authenticity.is_some() && node.role == Role::Gateway).then_some(SIGNING);
+    let all = COMMON
+        .iter()
+        .chain(store)
+        .chain(election)
+        .chain(&signing)
+        .chain(of_role)
+        .copied();
     let rest = address
         .into_iter()
         .chain(third)

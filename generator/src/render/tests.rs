@@ -15,6 +15,9 @@ fn placeholders(cluster: &Cluster) -> Secrets {
     secrets.roundcube_des_key = "<des_key>".into();
     secrets.ca_certificate = "<cluster CA certificate>\n".into();
     secrets.corosync_authkey = secrets.corosync_authkey.map(|_| "<corosync authkey>".into());
+    if let Some(key) = &mut secrets.dkim {
+        key.private = "<key for signatures>\n".into();
+    }
     for (account, password) in &mut secrets.database_passwords {
         *password = format!("<database password of {account}>");
     }

@@ -1,10 +1,12 @@
-//! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF, services. All names that stand
+//! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF, keys, services. All names that stand
 //! as data are absolute: without its final dot a name would get the domain appended once more.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use super::authenticity;
+use crate::secrets::Secrets;
 use crate::spec::{Cluster, DOORS, Door, Encryption, Role};
 
 /// Seconds for which answers may be cached; short, so that a change of address is seen soon.
@@ -12,8 +14,8 @@ const TTL: u32 = 300;
 
 /// The zone of one of the cluster's domains. The serial number is derived from the contents, so that rendering is
 /// reproducible and a change is noticed by comparison (RFC 1982 order is left to whoever publishes the zone).
-pub(super) fn zone(cluster: &Cluster, domain: &str) -> String {
-    let records = records(cluster, domain);
+pub(super) fn zone(cluster: &Cluster, secrets: &Secrets, domain: &str) -> String {
+    let records = records(cluster, secrets, domain);
     let digest = Sha256::digest(records.as_bytes());
     let serial = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) >> 1;
     let main = &cluster.cluster.domain;
@@ -26,7 +28,7 @@ pub(super) fn zone(cluster: &Cluster, domain: &str) -> String {
     )
 }
 
-fn records(cluster: &Cluster, domain: &str) -> String {
+fn records(cluster: &Cluster, secrets: &Secrets, domain: &str) -> String {
     let mut text = String::new();
     let mut line = |record: String| {
         let _ = writeln!(text, "{record}");
@@ -89,6 +91,9 @@ fn records(cluster: &Cluster, domain: &str) -> String {
         .map(|(_, _, address)| format!("ip4:{address}"))
         .collect();
     line(format!("@ IN TXT \"v=spf1 {} -all\"", senders.join(" ")));
+    authenticity::records(cluster, secrets, domain)
+        .into_iter()
+        .for_each(&mut line);
     services(cluster).into_iter().for_each(&mut line);
     for record in &cluster.dns.records {
         if domain == main {

@@ -79,6 +79,14 @@ impl Source {
             }
         }
     }
+
+    /// An RSA private key.
+    ///
+    /// # Errors
+    /// The stream gives no key of that size; with sizes that are in use this does not happen.
+    pub(super) fn rsa_key(&self, label: &str, bits: usize) -> rsa::Result<rsa::PrivateKey> {
+        rsa::PrivateKey::new(&mut self.stream(label), bits)
+    }
 }
 
 #[cfg(test)]

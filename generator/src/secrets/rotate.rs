@@ -8,7 +8,7 @@ use x509_parser::pem::parse_x509_pem;
 
 use super::certificate::{Authority, Validity, key_and_serial};
 use super::derive::Source;
-use super::{AUTHORITY_DAYS, DES_KEY_LENGTH, LEAF_DAYS, PASSWORD_LENGTH, Secrets, SecretsError};
+use super::{AUTHORITY_DAYS, DES_KEY_LENGTH, DkimKey, LEAF_DAYS, PASSWORD_LENGTH, Secrets, SecretsError};
 use crate::spec::Cluster;
 
 /// What a rotation has replaced, and what the nodes accept until it is finished.
@@ -21,6 +21,9 @@ pub struct Previous {
     /// The former authority's certificate, PEM: trusted until no node shows a certificate of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<String>,
+    /// The former key for signatures: published for as long as mail that it signed is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim: Option<DkimKey>,
 }
 
 impl Previous {
@@ -33,7 +36,8 @@ impl Previous {
     pub fn names(&self) -> Vec<&'static str> {
         let replication = self.replication_password.as_ref().map(|_| REPLICATION);
         let authority = self.ca_certificate.as_ref().map(|_| AUTHORITY);
-        replication.into_iter().chain(authority).collect()
+        let signatures = self.dkim.as_ref().map(|_| DKIM);
+        replication.into_iter().chain(authority).chain(signatures).collect()
     }
 }
 
@@ -43,6 +47,8 @@ pub const REPLICATION: &str = "replication_password";
 pub const WEBMAIL: &str = "roundcube_des_key";
 /// The name of corosync's key.
 pub const COROSYNC: &str = "corosync_authkey";
+/// The name of the key for signatures.
+pub const DKIM: &str = "dkim";
 /// The name of the authority: its certificate and key.
 pub const AUTHORITY: &str = "ca";
 /// The name of all certificates together; `certificates.mail1` is one.
@@ -105,6 +111,7 @@ impl Secrets {
             .map(str::to_owned)
             .into();
         names.extend(cluster.decides_itself().then(|| COROSYNC.to_owned()));
+        names.extend(cluster.authenticity.as_ref().map(|_| DKIM.to_owned()));
         names.extend(cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name)));
         names.extend(super::DATABASE_ACCOUNTS.map(|account| format!("{DATABASE}.{account}")));
         names.extend(cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{}", m.address)));
@@ -165,7 +172,21 @@ impl Secrets {
                 self.previous.replication_password = Some(std::mem::replace(&mut self.replication_password, fresh));
                 changed.push(REPLICATION.to_owned());
             }
+            _ if name == DKIM => self.replace_dkim(source, changed)?,
             _ => self.replace_authority(source, now, changed)?,
+        }
+        Ok(())
+    }
+
+    /// A key that is missing has no former one; it is made with what is missing.
+    fn replace_dkim(&mut self, source: &Source, changed: &mut Vec<String>) -> Result<(), RotateError> {
+        if self.previous.dkim.is_some() {
+            return Err(RotateError::Unfinished { name: DKIM });
+        }
+        if let Some(former) = self.dkim.take() {
+            self.dkim = Some(DkimKey::make(source, former.number.saturating_add(1))?);
+            self.previous.dkim = Some(former);
+            changed.push("key for signatures".to_owned());
         }
         Ok(())
     }

@@ -46,6 +46,9 @@ pub(super) fn steps(cluster: &Cluster, before: &Secrets, after: &Secrets, descri
     say(format!(
         "Render:\n     generator render {description} --out DIR --secrets {file}"
     ));
+    if before.dkim != after.dkim {
+        say(PUBLISH.to_owned());
+    }
     say(format!(
         "Install on one node after the other; go on when the one before it is healthy:\n{}",
         table(&steps)
@@ -83,6 +86,11 @@ fn table(steps: &[Step<'_>]) -> String {
     steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+const PUBLISH: &str =
+    "Publish the zones in DIR/dns, and wait until every name server of theirs has them and what was answered before is
+     forgotten (5 minutes): signatures of the new key need it there.";
+const UNSIGNED: &str = "Mail that the former key signed may lie in a queue for days: wait a week before the next step.";
+const WITHDRAW: &str = "Publish the zones once more: the former key goes out of them.";
 const RELINK: &str =
     "On each mail node, so that its link uses the new password (until both are installed, cluster-database
      may note once that the other one denied access: it does not know the new password yet):
@@ -108,8 +116,14 @@ fn further(before: &Secrets, after: &Secrets) -> Vec<&'static str> {
     if new.ca_certificate.is_some() && old.ca_certificate.is_none() {
         further.push(REISSUE);
     }
+    if new.dkim.is_some() && old.dkim.is_none() {
+        further.push(UNSIGNED);
+    }
     if !new.is_empty() {
         further.push(FINISH);
+    }
+    if new.dkim.is_none() && old.dkim.is_some() {
+        further.push(WITHDRAW);
     }
     if before.corosync_authkey.is_some() && before.corosync_authkey != after.corosync_authkey {
         further.push(REKEY);

@@ -120,6 +120,35 @@ fn what_waits_survives_the_file() {
     assert_eq!(secrets.previous.names(), [REPLICATION, AUTHORITY]);
 }
 
+#[test]
+fn a_new_key_for_signatures_stands_beside_the_former_until_the_end() {
+    let cluster: Cluster = toml::from_str(include_str!("../../../examples/access.toml")).unwrap();
+    let first = Secrets::from_seed(&cluster, 1).unwrap();
+    let selectors = |secrets: &Secrets| {
+        let bundle = crate::render::render(&cluster, secrets, None).unwrap();
+        let zone = &bundle.zones["example.org"];
+        let keys: Vec<String> = zone
+            .lines()
+            .filter_map(|line| line.split_once("._domainkey"))
+            .map(|(selector, _)| selector.to_owned())
+            .collect();
+        let rspamd = &bundle.nodes["gateway"].files["/etc/rspamd/rspamd.conf"].contents;
+        let signs = String::from_utf8_lossy(rspamd).contains(&format!("selector = \"{}\"", keys[0]));
+        assert!(signs, "the gateway signs with another key than {keys:?}");
+        keys
+    };
+    assert_eq!(selectors(&first), ["dkim1"]);
+    let begun = first.rotate(&cluster, &[DKIM.into()], today()).unwrap().secrets;
+    assert_eq!(selectors(&begun), ["dkim2", "dkim1"]);
+    assert!(matches!(
+        begun.rotate(&cluster, &[DKIM.into()], today()),
+        Err(RotateError::Unfinished { name: DKIM })
+    ));
+    let finished = begun.finish_rotation().unwrap().secrets;
+    assert_eq!(selectors(&finished), ["dkim2"]);
+    assert!(finished.dkim == begun.dkim && finished.dkim != first.dkim);
+}
+
 proptest::proptest! {
     // Each step makes keys.
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(8))]
