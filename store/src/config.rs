@@ -158,6 +158,8 @@ pub struct Replication {
     /// The pool is looked at as a whole after this, should somebody have changed it; ten times as seldom while mail waits
     /// all the time.
     pub look: Span,
+    /// The pool is asked after this what errors its disks have counted.
+    pub disks: Span,
     /// How long datasets that were set aside stay.
     pub retention: Span,
     /// Limit of a command of ZFS.
@@ -177,6 +179,7 @@ impl Default for Replication {
             keep: 3,
             tidy: seconds(10),
             look: seconds(60),
+            disks: seconds(30),
             retention: seconds(14 * 24 * 3600),
             command_limit: seconds(60),
             stream_limit: seconds(24 * 3600),

@@ -17,6 +17,7 @@ use tracing::debug;
 
 use crate::agent::Status;
 use crate::core::{Doors, Standing};
+use crate::zfs::Disk;
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Metrics {
     waiting: Gauge,
     unmerged: Gauge,
     trouble: Gauge,
+    disk_errors: Gauge,
     /// Snapshots taken.
     pub snapshots: Counter,
     /// Streams that the peer has confirmed.
@@ -66,6 +68,10 @@ impl Default for Metrics {
         );
         let unmerged = gauge("unmerged_tails", "Tails of the other node that wait to be merged");
         let trouble = gauge("trouble", "1 while the last action has failed");
+        let disk_errors = gauge(
+            "disk_errors",
+            "Errors that the pool's disks have counted since these were cleared",
+        );
         let confirmation = Histogram::new([0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0]);
         registry.register(
             "confirmation_seconds",
@@ -87,6 +93,7 @@ impl Default for Metrics {
             waiting,
             unmerged,
             trouble,
+            disk_errors,
             snapshots: counter("snapshots", "Snapshots taken"),
             sent: counter("streams_confirmed", "Streams that the other node has confirmed"),
             failures: counter("failures", "Actions that failed"),
@@ -119,6 +126,8 @@ impl Metrics {
         self.waiting.set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
         self.unmerged.set(i64::try_from(status.unmerged).unwrap_or(i64::MAX));
         self.trouble.set(i64::from(status.trouble.is_some()));
+        let errors = status.disks.iter().map(Disk::errors).fold(0, u64::saturating_add);
+        self.disk_errors.set(i64::try_from(errors).unwrap_or(i64::MAX));
     }
 
     /// Takes over how long messages waited that the peer has confirmed.

@@ -96,6 +96,8 @@ pub struct Timing {
     pub tidy: Duration,
     /// Between two looks at the pool while nothing is amiss; ten times as long while mail waits all the time.
     pub look: Duration,
+    /// Between two questions for the errors that the pool's disks have counted.
+    pub disks: Duration,
     /// For which a demote waits for the peer to take the last changes.
     pub drain: Duration,
     /// For which mail waits for the peer's confirmation.

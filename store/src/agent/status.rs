@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Figures;
 use crate::core::{Doors, Pool, Situation, Standing};
-use crate::zfs::{Guid, Role};
+use crate::zfs::{Disk, Guid, Role};
 
 /// How long things took lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct Status {
     pub waiting: usize,
     /// How long things took lately.
     pub lag: Lags,
+    /// Disks of the pool that do not work, or have counted errors since these were cleared.
+    pub disks: Vec<Disk>,
 }
 
 impl Status {
@@ -76,6 +78,7 @@ impl Status {
             kept: Vec::new(),
             waiting: 0,
             lag: Lags::default(),
+            disks: Vec::new(),
         }
     }
 
@@ -116,6 +119,9 @@ impl fmt::Display for Status {
             writeln!(f, "{} message(s) wait for the peer's confirmation.", self.waiting)?;
         }
         self.lags(f)?;
+        for disk in &self.disks {
+            writeln!(f, "Disk: {disk}")?;
+        }
         for file in &self.conflicts {
             writeln!(f, "Changed on both nodes, kept beside the live one: {file}")?;
         }
@@ -224,6 +230,13 @@ mod tests {
                 },
                 ..Lags::default()
             },
+            disks: vec![Disk {
+                name: "/dev/disk/by-id/virtio-pool1-part1".to_owned(),
+                state: "ONLINE".to_owned(),
+                read: 0,
+                write: 0,
+                checksum: 2,
+            }],
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod duo;
 mod lmtp;
+mod pool;
 mod roles;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::{ENVIRONMENT, say};
 use crate::agent::{Agent, Parts, Status, Timing};
 use crate::config::{Config, Policy};
-use crate::core::{PeerView, Standing};
+use crate::core::PeerView;
 use crate::link::client::{Client, Limits};
 use crate::link::{Heard, Tls, server::Server};
 use crate::metrics::Metrics;
@@ -56,18 +56,6 @@ async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, 
         .map_err(|error| format!("{what}: cannot listen on {address}: {error}"))
 }
 
-fn unknown_view() -> PeerView {
-    PeerView {
-        standing: Standing::Unsettled,
-        epoch: 0,
-        snapshots: Vec::new(),
-        held: Vec::new(),
-        resume_token: None,
-        tails: Vec::new(),
-        alone: false,
-    }
-}
-
 async fn daemon(config: Config) -> Result<(), String> {
     let boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| format!("boot id: {error}"))?;
@@ -88,7 +76,7 @@ async fn daemon(config: Config) -> Result<(), String> {
     let (commands, commands_in) = mpsc::channel(1024);
     let (calls, calls_in) = mpsc::channel(1);
     // Until the agent has looked, the peer may conclude nothing from this node.
-    let (view, view_out) = watch::channel(unknown_view());
+    let (view, view_out) = watch::channel(PeerView::unknown());
     let (status, status_out) = watch::channel(Status::unknown());
     let (peer_state, _) = watch::channel(Heard::nothing());
     let mut tasks = JoinSet::new();
@@ -156,6 +144,7 @@ fn timing(config: &Config) -> Timing {
         lift: config.mail.lift_limit.0,
         tidy: config.replication.tidy.0,
         look: config.replication.look.0,
+        disks: config.replication.disks.0,
         drain: config.replication.drain_limit.0,
         confirm: config
             .commit

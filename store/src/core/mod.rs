@@ -145,6 +145,19 @@ pub struct PeerView {
 }
 
 impl PeerView {
+    /// Of a node that has not looked yet, or cannot: the other one may conclude nothing from it.
+    pub fn unknown() -> PeerView {
+        PeerView {
+            standing: Standing::Unsettled,
+            epoch: 0,
+            snapshots: Vec::new(),
+            held: Vec::new(),
+            resume_token: None,
+            tails: Vec::new(),
+            alone: false,
+        }
+    }
+
     /// The newest snapshot.
     pub fn newest(&self) -> Option<Guid> {
         self.snapshots.last().copied()

@@ -218,9 +218,58 @@ pub enum Change {
     },
 }
 
+/// What a pool says of one of its disks (zpool-status(8)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its path; of one that is missing, the number by which the pool knows it.
+    pub name: String,
+    /// `ONLINE` while it works.
+    pub state: String,
+    /// Reads that failed since the errors were cleared.
+    pub read: u64,
+    /// Writes that failed.
+    pub write: u64,
+    /// Blocks that were not what had been written, as their checksums show.
+    pub checksum: u64,
+}
+
+impl Disk {
+    /// All errors together.
+    pub fn errors(&self) -> u64 {
+        self.read.saturating_add(self.write).saturating_add(self.checksum)
+    }
+
+    /// True if it works and has counted no error.
+    pub fn is_well(&self) -> bool {
+        self.state == "ONLINE" && self.errors() == 0
+    }
+}
+
+impl std::fmt::Display for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Disk {
+            name,
+            state,
+            read,
+            write,
+            checksum,
+        } = self;
+        write!(
+            f,
+            "{name} is {state}; errors: {read} read, {write} write, {checksum} checksum"
+        )
+    }
+}
+
 /// Why ZFS did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ZfsError {
+    /// The pool is not there: it was never made on these disks, or is not imported.
+    #[error("there is no pool {pool}")]
+    NoPool {
+        /// Its name.
+        pool: String,
+    },
     /// A command ended badly.
     #[error("`{command}` ended with {status}: {stderr}")]
     Failed {
@@ -263,8 +312,11 @@ pub enum ZfsError {
 /// The commands of ZFS that the agent uses. Each is safe to repeat after a crash unless it says otherwise.
 #[async_trait]
 pub trait Zfs: Send + Sync {
-    /// A dataset and the ones beside it whose name begins with its name and a hyphen, in any order.
+    /// A dataset and the ones beside it whose name begins with its name and a hyphen, in any order;
+    /// [`ZfsError::NoPool`] if there is no pool for them.
     async fn look(&self, dataset: &str) -> Result<Vec<Dataset>, ZfsError>;
+    /// The disks of the dataset's pool.
+    async fn disks(&self, dataset: &str) -> Result<Vec<Disk>, ZfsError>;
     /// Writes everything in memory to the pool (zpool-sync(8)).
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError>;
     /// A number that is another one after anything was written, and costs no command; `None` if there is none.

@@ -10,7 +10,9 @@ use crate::zfs::{Guid, Role};
 
 impl Agent {
     pub(super) fn answer_wishes(&mut self) {
-        let Some(pool) = &self.pool else { return };
+        let Some(pool) = &self.pool else {
+            return self.answer_without_pool();
+        };
         let standing = self.situation(pool).standing();
         let live = pool.live.as_ref();
         let newest = live.and_then(|live| live.newest()).map(|newest| newest.guid);

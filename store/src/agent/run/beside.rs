@@ -1,13 +1,13 @@
 //! What runs beside the loop, because mail would wait for it otherwise: tidying snapshots, looking for changes that nobody
-//! waits for, and merges. Each tells the loop when it has ended.
+//! waits for, asking how the disks are, and merges. Each tells the loop when it has ended.
 
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Agent, Owned};
 use crate::act::{Conflicts, Outcome};
 use crate::core::{Action, Tidy};
-use crate::zfs::Guid;
+use crate::zfs::{Disk, Guid};
 
 /// What ended.
 pub(super) enum Ended {
@@ -15,6 +15,8 @@ pub(super) enum Ended {
     /// Bytes written since this snapshot.
     Written(Option<Guid>, Result<u64, String>),
     Merged(Result<Conflicts, String>),
+    /// How the pool's disks are.
+    Disks(Result<Vec<Disk>, String>),
 }
 
 impl Agent {
@@ -54,6 +56,39 @@ impl Agent {
         });
     }
 
+    /// Asks at times how the disks are. ZFS mends what it finds on one side of a mirror without a word to anybody; somebody has
+    /// to hear of it before the other side goes as well.
+    pub(super) fn ask_after_disks(&mut self) {
+        if self.pool.is_none() || self.asking_disks || Instant::now() < self.next_disks {
+            return;
+        }
+        self.asking_disks = true;
+        let (zfs, dataset, ends) = (
+            self.parts.zfs.clone(),
+            self.parts.layout.dataset.clone(),
+            self.ends.clone(),
+        );
+        tokio::spawn(async move {
+            let disks = zfs.disks(&dataset).await.map_err(|error| error.to_string());
+            let _ = ends.send(Ended::Disks(disks)).await;
+        });
+    }
+
+    fn end_disks(&mut self, disks: Result<Vec<Disk>, String>) {
+        self.asking_disks = false;
+        self.next_disks = Instant::now() + self.parts.timing.disks;
+        match disks {
+            Ok(mut disks) => {
+                disks.retain(|disk| !disk.is_well());
+                for disk in disks.iter().filter(|disk| !self.unwell.contains(disk)) {
+                    warn!("a disk is not well: {disk}");
+                }
+                self.unwell = disks;
+            }
+            Err(why) => warn!("how the disks are cannot be told: {why}"),
+        }
+    }
+
     pub(super) fn begin_merge(&mut self, tail: String) {
         let Some(pool) = self.pool.clone() else { return };
         info!("merging {tail}");
@@ -90,6 +125,7 @@ impl Agent {
             Ended::Tidied(tidy, done) => self.end_tidy(tidy, done),
             Ended::Written(since, written) => self.end_poll(since, written),
             Ended::Merged(done) => self.end_merge(done),
+            Ended::Disks(disks) => self.end_disks(disks),
         }
     }
 

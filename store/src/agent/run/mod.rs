@@ -4,6 +4,7 @@ mod answers;
 mod beside;
 mod doing;
 mod lend;
+mod poolless;
 mod roles;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +19,7 @@ use crate::act::{ActError, Conflicts, Hands, Outcome};
 use crate::core::{Action, Decision, Doors, PeerView, Pool, Refusal, Situation, Standing, Waiters, decide};
 use crate::link::Heard;
 use crate::link::server::Call;
-use crate::zfs::{Guid, Role};
+use crate::zfs::{Disk, Guid, Role, ZfsError};
 
 /// Somebody who wants this node to be something.
 struct Wish {
@@ -50,6 +51,8 @@ pub struct Agent {
     /// False until the first look, which tells whether only the agent was started again.
     has_looked: bool,
     pool: Option<Pool>,
+    /// True while there is no pool at all: a disk was replaced by a blank one, say.
+    no_pool: bool,
     peer: Option<PeerView>,
     /// What came from the peer last, and when it was offered.
     came: Option<(Guid, Instant)>,
@@ -76,6 +79,10 @@ pub struct Agent {
     conflicts: Conflicts,
     tidying: bool,
     polling: bool,
+    asking_disks: bool,
+    /// Disks that do not work, or have counted errors.
+    unwell: Vec<Disk>,
+    next_disks: Instant,
     merge_again: Option<Instant>,
     /// A command for which a receive was left.
     urgent: Option<Command>,
@@ -110,6 +117,7 @@ impl Agent {
             doors: Doors::Unknown,
             has_looked: false,
             pool: None,
+            no_pool: false,
             peer: None,
             came: None,
             resume_failed: false,
@@ -130,6 +138,9 @@ impl Agent {
             conflicts: Conflicts::new(),
             tidying: false,
             polling: false,
+            asking_disks: false,
+            unwell: Vec::new(),
+            next_disks: now,
             merge_again: None,
             urgent: None,
             next_poll: now,
@@ -155,7 +166,11 @@ impl Agent {
             if let Err(error) = self.look().await {
                 self.fail(&error.to_string());
             }
+            if self.no_pool {
+                self.without_pool().await;
+            }
             self.poll();
+            self.ask_after_disks();
             self.judge_petitions();
             let decision = self.decide();
             let anchored = (self.pool.as_ref()).is_some_and(|pool| self.situation(pool).is_anchored());
@@ -199,7 +214,9 @@ impl Agent {
         let overdue = known_for >= timing.look * if self.waiters.is_empty() { 1 } else { 10 };
         if self.pool.is_none() || (overdue && !self.tidying) {
             self.pool = None;
-            let found = self.parts.zfs.look(&layout.dataset).await?;
+            let found = self.parts.zfs.look(&layout.dataset).await;
+            self.no_pool = matches!(found, Err(ZfsError::NoPool { .. }));
+            let found = found?;
             let pool = Pool::new(layout, found);
             // An agent that was only started again goes on with what it was, unless it was on its way out of it; after a
             // reboot the engine has to say.
@@ -274,9 +291,7 @@ impl Agent {
 
     fn publish(&mut self, decision: &Decision) {
         let Some(pool) = &self.pool else {
-            let trouble = self.trouble.clone();
-            self.parts.status.send_modify(|status| status.trouble = trouble);
-            return;
+            return self.publish_trouble();
         };
         let situation = self.situation(pool);
         let doing = match decision {
@@ -289,6 +304,7 @@ impl Agent {
             conflicts: self.conflicts.clone(),
             waiting: self.waiters.len(),
             lag: self.times.lags(),
+            disks: self.unwell.clone(),
             ..Status::of(&situation, self.follows(), doing)
         };
         let view = situation.view();

@@ -136,15 +136,7 @@ impl Duo {
         let client = Arc::new(Client::new(tls.clone(), node.name.to_owned(), peer_address, limits()));
         let (commands, commands_in) = mpsc::channel(64);
         let (calls, calls_in) = mpsc::channel(1);
-        let (view, view_out) = watch::channel(PeerView {
-            standing: Standing::Unsettled,
-            epoch: 0,
-            snapshots: Vec::new(),
-            held: Vec::new(),
-            resume_token: None,
-            tails: Vec::new(),
-            alone: false,
-        });
+        let (view, view_out) = watch::channel(PeerView::unknown());
         let (status, status_out) = watch::channel(Status::unknown());
         let (peer_state, _) = watch::channel(crate::link::Heard::nothing());
         let server = Server {
@@ -181,6 +173,7 @@ impl Duo {
                 lift: Duration::from_secs(1),
                 tidy: short,
                 look: short * 10,
+                disks: short,
                 drain: Duration::from_secs(1),
                 confirm: Duration::from_secs(5),
             },

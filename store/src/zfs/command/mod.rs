@@ -21,7 +21,7 @@ pub use self::spawn::output;
 use self::spawn::{build, fed, start};
 use self::stream::{Checked, finish};
 use super::{
-    Change, Dataset, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse,
+    Change, Dataset, Disk, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse,
     property,
 };
 
@@ -74,6 +74,16 @@ fn on_snapshots(verb: &[&str], dataset: &str, snapshots: &[&str]) -> Vec<String>
     verb.iter().map(|word| (*word).to_owned()).chain(names).collect()
 }
 
+/// A root that does not exist is a pool that does not exist.
+fn no_pool(error: ZfsError, root: &str) -> ZfsError {
+    match error {
+        ZfsError::Failed { stderr, .. } if !root.contains('/') && stderr.contains("dataset does not exist") => {
+            ZfsError::NoPool { pool: root.to_owned() }
+        }
+        other => other,
+    }
+}
+
 fn unreadable(command: &str) -> impl Fn(String) -> ZfsError {
     let command = command.to_owned();
     move |line| ZfsError::Unreadable {
@@ -123,7 +133,8 @@ impl Zfs for Commands {
             parent,
         ];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut found = parse::datasets(&self.zfs(&list).await?, now).map_err(unreadable("zfs list"))?;
+        let listed = self.zfs(&list).await.map_err(|error| no_pool(error, parent))?;
+        let mut found = parse::datasets(&listed, now).map_err(unreadable("zfs list"))?;
         let beside = format!("{dataset}-");
         found.retain(|found| found.name == dataset || found.name.starts_with(&beside));
         if found.is_empty() {
@@ -159,6 +170,12 @@ impl Zfs for Commands {
             parse::holds(&self.zfs(&holds).await?, TAG, &mut found).map_err(unreadable("zfs holds"))?;
         }
         Ok(found)
+    }
+
+    async fn disks(&self, dataset: &str) -> Result<Vec<Disk>, ZfsError> {
+        let pool = dataset.split('/').next().unwrap_or(dataset);
+        let said = output(build(&self.zpool, &["status", "-p", "-P", pool]), self.limit).await?;
+        parse::disks(&said).map_err(unreadable("zpool status"))
     }
 
     async fn sync(&self, dataset: &str) -> Result<(), ZfsError> {

@@ -160,6 +160,26 @@ async fn a_look_puts_file_systems_snapshots_and_holds_together_and_leaves_other_
 }
 
 #[tokio::test]
+async fn a_pool_that_is_not_there_is_told_from_a_pool_that_cannot_be_looked_at() {
+    let (_script, commands) = Script::new("echo \"cannot open 'tank': dataset does not exist\" >&2; exit 1");
+    let error = commands.look("tank/mail").await.unwrap_err();
+    assert!(matches!(&error, ZfsError::NoPool { pool } if pool == "tank"), "{error}");
+    let (_script, commands) = Script::new("echo \"cannot open 'tank': I/O error\" >&2; exit 1");
+    let error = commands.look("tank/mail").await.unwrap_err();
+    assert!(matches!(&error, ZfsError::Failed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_disks_are_asked_for_by_path_and_in_plain_numbers() {
+    let (script, commands) = Script::new(
+        "printf 'config:\\n\\n\\tNAME STATE READ WRITE CKSUM\\n\\ttank ONLINE 0 0 0\\n\\t  /dev/one ONLINE 0 0 3\\n\\nerrors: none\\n'",
+    );
+    let disks = commands.disks("tank/mail").await.expect("readable");
+    assert_eq!((disks.len(), disks[0].checksum), (1, 3));
+    assert_eq!(script.read("called"), "status -p -P tank\n");
+}
+
+#[tokio::test]
 async fn a_change_is_sent_from_the_common_snapshot_by_the_configured_program() {
     let (script, commands) = Script::new("printf change");
     let sending = Sending::Snapshot {

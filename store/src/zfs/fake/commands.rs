@@ -6,13 +6,17 @@ use tokio::io::AsyncReadExt;
 use super::receive::{guid_in, made, receive};
 use super::{FakeDataset, FakePool, FakeSnapshot, Wire, apply, failed};
 use crate::zfs::{
-    Change, Dataset, Guid, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, Zfs, ZfsError,
+    Change, Dataset, Disk, Guid, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, Zfs, ZfsError,
 };
 
 #[async_trait]
 impl Zfs for FakePool {
     async fn look(&self, name: &str) -> Result<Vec<Dataset>, ZfsError> {
         self.run(|inner| {
+            if inner.no_pool {
+                let pool = name.split('/').next().unwrap_or(name).to_owned();
+                return Err(ZfsError::NoPool { pool });
+            }
             let beside = format!("{name}-");
             let seen = inner
                 .datasets
@@ -41,6 +45,18 @@ impl Zfs for FakePool {
                 bookmarks: dataset.bookmarks.clone(),
             };
             Ok(seen.map(view).collect())
+        })
+    }
+
+    async fn disks(&self, _: &str) -> Result<Vec<Disk>, ZfsError> {
+        self.run(|inner| {
+            Ok(vec![Disk {
+                name: "/dev/one".to_owned(),
+                state: "ONLINE".to_owned(),
+                read: 0,
+                write: 0,
+                checksum: inner.checksum_errors,
+            }])
         })
     }
 

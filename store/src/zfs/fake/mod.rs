@@ -53,6 +53,8 @@ struct Inner {
     seed: u64,
     forced_receive: bool,
     receives_refused: bool,
+    no_pool: bool,
+    checksum_errors: u64,
 }
 
 /// The model.
@@ -190,6 +192,18 @@ impl FakePool {
             seed,
             ..Inner::default()
         }))
+    }
+
+    /// The disks are there, but there is no pool on them (true), or it was made and is empty (false).
+    pub fn without_pool(&self, without: bool) {
+        let mut inner = self.lock();
+        inner.no_pool = without;
+        inner.datasets.clear();
+    }
+
+    /// Its one disk has counted so many blocks that are not what was written.
+    pub fn rot(&self, checksum_errors: u64) {
+        self.lock().checksum_errors = checksum_errors;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
