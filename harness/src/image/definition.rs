@@ -332,6 +332,7 @@ mod tests {
             (ImageRole::Mail, "mariadb-server"),
             (ImageRole::Gateway, "postfix"),
             (ImageRole::LoadBalancer, "haproxy"),
+            (ImageRole::LoadBalancer, "keepalived"),
         ] {
             let packages = Definitions::built_in().of(role).unwrap().packages;
             for name in ["qemu-guest-agent", "linux-image-cloud-amd64", own] {
