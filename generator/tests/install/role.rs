@@ -2,7 +2,8 @@
 
 use crate::machine::{Files, Machine, files};
 
-const DISK: &str = "/dev/disk/by-id/virtio-pool0";
+/// The sides of the mirror.
+const DISKS: [&str; 2] = ["/dev/disk/by-id/virtio-pool0", "/dev/disk/by-id/virtio-pool1"];
 const NOTE: &str = "note: files of corosync, sbd or pacemaker have changed";
 
 fn bundle(token: &str) -> Files {
@@ -13,7 +14,7 @@ fn bundle(token: &str) -> Files {
 }
 
 fn installed() -> Machine {
-    let machine = Machine::with_role(&files([(DISK, "", 0o600)]));
+    let machine = Machine::with_role(&files(DISKS.map(|disk| (disk, "", 0o600))));
     machine.copy(&bundle("token: 3000\n"));
     let said = machine.good(&[]);
     assert!(!said.contains(NOTE), "{said}");
