@@ -177,10 +177,11 @@ fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
 }
 
 /// Files that only the mail store needs.
-const OF_STORE: [&str; 5] = [
+const OF_STORE: [&str; 6] = [
     "/etc/cluster-store/",
     "/etc/dovecot/sieve/",
     "/etc/haproxy/hold.lua",
+    "/etc/modprobe.d/cluster-store.conf",
     "/etc/systemd/system/cluster-store.service",
     "/usr/local/sbin/mail-doors",
 ];

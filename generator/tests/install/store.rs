@@ -36,6 +36,15 @@ fn a_blank_disk_becomes_the_pool_and_stays_it() {
 }
 
 #[test]
+fn a_disk_whose_names_are_away_for_a_moment_is_waited_for() {
+    const PATIENCE: &str = "/sys/module/zfs/parameters/zfs_vdev_open_timeout_ms";
+    let machine = Machine::with_store(&files([(DISK, "", 0o600), (PATIENCE, "1000\n", 0o644)]));
+    machine.copy(&bundle());
+    machine.good(&[]);
+    assert_eq!(machine.state()[PATIENCE].0, "30000\n");
+}
+
+#[test]
 fn a_dry_run_shows_what_becomes_of_the_disk() {
     let machine = machine("");
     let said = machine.good(&["--dry-run"]);
