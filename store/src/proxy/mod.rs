@@ -5,6 +5,7 @@
 mod backend;
 mod data;
 mod idle;
+mod mailboxes;
 mod session;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 pub use self::idle::Idle;
+pub use self::mailboxes::Mailboxes;
 use crate::agent::{Command, Committed, Status};
 use crate::config::{CommitConfig, Policy};
 use crate::core::{Doors, Standing};
@@ -80,6 +82,8 @@ pub struct Proxy {
     pub idle: Idle,
     /// Turns to deliver.
     pub turns: Arc<Semaphore>,
+    /// To whom Dovecot delivers just now.
+    pub mailboxes: Mailboxes,
 }
 
 impl Proxy {
@@ -92,6 +96,7 @@ impl Proxy {
             committer,
             metrics,
             idle: Idle::default(),
+            mailboxes: Mailboxes::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::Proxy;
 use super::backend::{Backend, Reply};
 use super::data::Text;
+use super::mailboxes::{Kept, mailbox};
 use crate::agent::Committed;
 
 /// Longest command line, bytes (RFC 5321, 4.5.3.1.4 asks for 512; extensions add to it).
@@ -36,8 +37,10 @@ struct Session<'a, C> {
     in_mail: bool,
     /// To deliver, from MAIL until Dovecot has answered for the message.
     turn: Option<OwnedSemaphorePermit>,
-    /// Recipients that the backend has taken.
-    recipients: usize,
+    /// Mailboxes of the recipients that the backend has taken.
+    recipients: Vec<String>,
+    /// Those of the message that the backend stores just now.
+    kept: Vec<Kept<'a>>,
 }
 
 /// How a message's text ended.
@@ -61,7 +64,8 @@ pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy
         backend: None,
         in_mail: false,
         turn: None,
-        recipients: 0,
+        recipients: Vec::new(),
+        kept: Vec::new(),
     };
     session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
     loop {
@@ -157,7 +161,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     async fn reset(&mut self) {
         self.in_mail = false;
         self.turn = None;
-        self.recipients = 0;
+        self.recipients.clear();
         if let Some(backend) = &mut self.backend
             && !matches!(backend.ask("RSET").await, Ok(reply) if reply.is_good())
         {
@@ -220,11 +224,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         if !self.in_mail {
             return self.say("503 5.5.1 Say MAIL first").await;
         }
-        if self.recipients >= self.proxy.config.limits.recipients {
+        if self.recipients.len() >= self.proxy.config.limits.recipients {
             return self.say("452 4.5.3 Too many recipients").await;
         }
         let reply = self.ask(line).await;
-        self.recipients += usize::from(reply.as_ref().is_some_and(Reply::is_good));
+        if reply.as_ref().is_some_and(Reply::is_good) {
+            self.recipients.push(mailbox(line));
+        }
         self.answer(reply).await
     }
 
@@ -248,7 +254,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     }
 
     async fn data(&mut self) -> io::Result<()> {
-        if self.recipients == 0 {
+        if self.recipients.is_empty() {
             return self.say("503 5.5.1 No recipient has been taken").await;
         }
         let reply = self.ask("DATA").await;
@@ -257,9 +263,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         }
         self.answer(reply).await?;
         self.write.flush().await?;
-        let recipients = std::mem::take(&mut self.recipients);
+        let mailboxes = std::mem::take(&mut self.recipients);
+        let recipients = mailboxes.len();
         self.in_mail = false;
-        let replies = match self.text().await? {
+        let replies = match self.text(&mailboxes).await? {
             Taken::Whole => {
                 let replies = self.delivered(recipients).await;
                 // Whoever comes next needs it more than one who waits.
@@ -272,6 +279,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             Taken::TooLong => vec![Reply(vec!["552 5.3.4 Message too long".to_owned()]); recipients],
             Taken::NoBackend => vec![Reply(vec![NO_BACKEND.to_owned()]); recipients],
         };
+        self.kept.clear();
         self.turn = None;
         for reply in self.committed(replies).await {
             self.pass(&reply).await?;
@@ -279,9 +287,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         Ok(())
     }
 
-    /// Passes the text on. A client that leaves before its end is an error, and the backend, which never sees an end, drops
-    /// what it has.
-    async fn text(&mut self) -> io::Result<Taken> {
+    /// Passes the text on, its end only when nothing else is delivered to these mailboxes. A client that leaves before its
+    /// end is an error, and the backend, which never sees an end, drops what it has.
+    async fn text(&mut self, mailboxes: &[String]) -> io::Result<Taken> {
         let (mut text, mut out, mut length) = (Text::default(), Vec::with_capacity(PIECE), 0);
         let limits = &self.proxy.config.limits;
         let mut taken = Taken::Whole;
@@ -298,6 +306,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             if length > limits.message && matches!(taken, Taken::Whole) {
                 taken = Taken::TooLong;
                 self.backend = None;
+            }
+            if end.is_some() && self.backend.is_some() {
+                self.kept = self.proxy.mailboxes.keep(mailboxes, limits.backend.0).await;
             }
             if let Some(backend) = &mut self.backend {
                 if end.is_some() {

@@ -22,12 +22,19 @@ enum Manner {
     HangsUp,
     /// Takes it, answers, and hangs up then.
     ServesOnce,
+    /// Takes it, and answers when the test lets it.
+    Dawdles,
 }
 
 /// Messages that the backend has got whole.
 type Got = Arc<Mutex<Vec<String>>>;
 
-async fn dovecot(stream: UnixStream, manner: Manner, got: Got) -> std::io::Result<()> {
+async fn dovecot(
+    stream: UnixStream,
+    manner: Manner,
+    got: Got,
+    mut stored: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     write.write_all(b"220 dovecot\r\n").await?;
@@ -54,6 +61,9 @@ async fn dovecot(stream: UnixStream, manner: Manner, got: Got) -> std::io::Resul
                 }
                 got.lock().expect("got").push(text);
                 if manner == Manner::HangsUp {
+                    return Ok(());
+                }
+                if manner == Manner::Dawdles && stored.wait_for(|stored| *stored).await.is_err() {
                     return Ok(());
                 }
                 for recipient in recipients.drain(..) {
@@ -106,6 +116,8 @@ struct Stage {
     address: std::net::SocketAddr,
     got: Got,
     go: watch::Sender<bool>,
+    /// Whether a backend that dawdles answers.
+    stored: watch::Sender<bool>,
     confirms: Arc<Confirms>,
     metrics: Arc<Metrics>,
     /// Of the backend, so far.
@@ -126,10 +138,11 @@ impl Stage {
         let mut tasks = JoinSet::new();
         let (kept, connections) = (got.clone(), Arc::new(AtomicUsize::new(0)));
         let counted = connections.clone();
+        let (stored, answers) = watch::channel(false);
         tasks.spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(dovecot(stream, manner, kept.clone()));
+                tokio::spawn(dovecot(stream, manner, kept.clone(), answers.clone()));
             }
         });
         let (go, going) = watch::channel(go);
@@ -164,6 +177,7 @@ impl Stage {
             address,
             got,
             go,
+            stored,
             confirms,
             metrics,
             connections,
@@ -181,6 +195,18 @@ impl Stage {
 
     fn got(&self) -> usize {
         self.got.lock().expect("got").len()
+    }
+
+    /// Until the backend has so many messages whole.
+    async fn until_got(&self, count: usize) {
+        let wait = async {
+            while self.got() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("they come whole");
     }
 
     /// Until so many wait for a confirmation.
@@ -373,6 +399,33 @@ async fn only_so_many_are_given_to_the_backend_at_a_time() {
     assert!(early.is_err(), "it has no turn yet: {early:?}");
     first.send("hello\r\n.\r\n").await;
     assert!(third.reply().await.starts_with("250"));
+}
+
+#[tokio::test]
+async fn of_two_messages_for_one_mailbox_the_second_ends_when_the_first_is_stored() {
+    let stage = Stage::new(Manner::Dawdles, Committed::Both, true).await;
+    let (mut first, mut second) = (stage.client().await, stage.client().await);
+    first.begin(&["anna"]).await;
+    second.begin(&["bert", "Anna+list"]).await;
+    first.send("hello\r\n.\r\n").await;
+    stage.until_got(1).await;
+    second.send("hello\r\n.\r\n").await;
+    let early = tokio::time::timeout(Duration::from_millis(200), stage.until_got(2)).await;
+    assert!(early.is_err(), "the first is not stored yet");
+    stage.stored.send_replace(true);
+    assert!(first.reply().await.starts_with("250"));
+    assert!(second.reply().await.starts_with("250"));
+}
+
+#[tokio::test]
+async fn messages_for_two_mailboxes_are_stored_at_a_time() {
+    let stage = Stage::new(Manner::Dawdles, Committed::Both, true).await;
+    let (mut first, mut second) = (stage.client().await, stage.client().await);
+    first.begin(&["anna"]).await;
+    second.begin(&["bert"]).await;
+    first.send("hello\r\n.\r\n").await;
+    second.send("hello\r\n.\r\n").await;
+    stage.until_got(2).await;
 }
 
 #[tokio::test]

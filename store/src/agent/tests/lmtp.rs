@@ -35,17 +35,18 @@ async fn dovecot(stream: tokio::net::UnixStream, pool: Arc<FakePool>, number: us
     Ok(())
 }
 
-/// Delivers one message by LMTP; the answer to the final dot.
-async fn deliver(address: SocketAddr) -> String {
+/// Delivers one message to this user by LMTP; the answer to the final dot.
+async fn deliver(address: SocketAddr, user: usize) -> String {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
     let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
     let mut stream = tokio::io::BufReader::new(stream);
     let mut last = String::new();
+    let recipient = format!("RCPT TO:<user{user}@b>");
     for (line, replies) in [
         ("", 1),
         ("LHLO gw", 5),
         ("MAIL FROM:<a@b>", 1),
-        ("RCPT TO:<anna@b>", 1),
+        (recipient.as_str(), 1),
         ("DATA", 1),
         (".", 1),
     ] {
@@ -65,7 +66,7 @@ async fn deliver(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_hundred_messages_by_lmtp_are_on_both_nodes_when_they_are_acknowledged() {
+async fn messages_to_a_hundred_users_by_lmtp_are_on_both_nodes_when_they_are_acknowledged() {
     let duo = Duo::in_step(Policy::Defer).await;
     let folder = tempfile::tempdir().expect("a folder");
     let backend = folder.path().join("lmtp");
@@ -94,7 +95,7 @@ async fn a_hundred_messages_by_lmtp_are_on_both_nodes_when_they_are_acknowledged
     let proxy = crate::proxy::Proxy::new(config, "mail1".to_owned(), Arc::new(committer), Arc::default());
     tasks.spawn(crate::proxy::serve(listener, Arc::new(proxy)));
     let before = duo.nodes[0].pool.snapshots_taken();
-    let answers = futures_all((0..100).map(|_| deliver(address))).await;
+    let answers = futures_all((0..100).map(|user| deliver(address, user))).await;
     let there = duo.nodes[1].pool.files(MAIL).len();
     assert!(answers.iter().all(|answer| answer.starts_with("250")), "{answers:?}");
     assert_eq!(there, 100);
