@@ -177,9 +177,8 @@ fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
 }
 
 /// Files that only the mail store needs.
-const OF_STORE: [&str; 6] = [
+const OF_STORE: [&str; 5] = [
     "/etc/cluster-store/",
-    "/etc/dovecot/sieve/",
     "/etc/haproxy/hold.lua",
     "/etc/modprobe.d/cluster-store.conf",
     "/etc/systemd/system/cluster-store.service",

@@ -101,6 +101,8 @@ struct Database {
 #[derive(Serialize)]
 struct Mail {
     queue_days: u32,
+    /// How long it is known which messages were delivered, in seconds: a day longer than a queue keeps one.
+    remembered: u64,
     message_size_mib: u32,
     message_size_bytes: u64,
     options: BTreeMap<String, String>,
@@ -213,6 +215,7 @@ impl Model {
             },
             mail: Mail {
                 queue_days: cluster.mail.queue_days,
+                remembered: (u64::from(cluster.mail.queue_days) + 1) * 86_400,
                 message_size_mib: cluster.mail.message_size_mib,
                 message_size_bytes: u64::from(cluster.mail.message_size_mib) << 20,
                 options: cluster.mail.options.clone(),

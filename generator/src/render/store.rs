@@ -45,8 +45,6 @@ pub(super) struct Store {
     message: u64,
     /// Seconds within which a gateway has its answer after the end of a message.
     answered: u64,
-    /// Seconds for which a delivery is known again: longer than any gateway keeps a message.
-    remembered: u64,
 }
 
 impl Store {
@@ -88,7 +86,6 @@ impl Store {
                 .saturating_add(store.deliver.length())
                 .as_secs()
                 .saturating_add(GRACE),
-            remembered: (u64::from(cluster.mail.queue_days) + 1) * 86_400,
         })
     }
 }
