@@ -12,6 +12,7 @@ use crate::spec::{Cluster, Loaded};
 mod access;
 mod addresses;
 mod authenticity;
+mod authorities;
 mod balancing;
 mod certificates;
 mod clocks;
@@ -108,14 +109,16 @@ pub fn check_secrets(secrets: &Secrets) -> Vec<Finding> {
 
 /// What is wrong with the certificates among the secrets at that time. Without a place, as [`check_secrets`].
 pub fn check_certificates(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
-    certificates::check(secrets, cluster, now)
+    let mut found = certificates::check(secrets, cluster, now);
+    found.extend(authorities::check(secrets, cluster));
+    found
 }
 
 /// Everything about a file of secrets at that time: weak ones, what it lacks and what nothing needs, certificates.
 pub fn examine_secrets(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
     let mut found = secrets::check(secrets);
     found.extend(holdings::check(secrets, cluster));
-    found.extend(certificates::check(secrets, cluster, now));
+    found.extend(check_certificates(secrets, cluster, now));
     found
 }
 

@@ -71,7 +71,7 @@ pub struct Secrets {
     /// Initial password of each described mailbox, by address.
     pub mailbox_passwords: BTreeMap<String, String>,
     /// One certificate and key a node, by node name; its names cover the node's FQDN, its short name, its address, and
-    /// what it serves (a load balancer: the webmail host; a mail node: the webmail host, `localhost` and the name for mail programs).
+    /// what it serves (a load balancer: the webmail host, and the names under which it publishes policy and settings; a mail node: the webmail host, `localhost` and the name for mail programs).
     pub certificates: BTreeMap<String, Certificate>,
     /// The key with which mail is signed; made where the description asks for signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ use super::{Finding, Findings, dns, zone};
 use crate::spec::{DnsRecord, Role};
 
 mod signing;
+mod transport;
 
 /// Terms of an SPF record that make the receiver ask the DNS, of which it allows ten (RFC 7208 section 4.6.4).
 const LOOKUPS: [&str; 6] = ["include", "a", "mx", "ptr", "exists", "redirect"];
@@ -16,10 +17,12 @@ const SHORTEST_RSA: usize = 212;
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     signing::check(findings);
+    transport::check(findings);
     let records = &findings.cluster().dns.records;
     for (index, record) in records.iter().enumerate() {
         let name = zone::whole(&findings.cluster().cluster.domain, &record.name);
-        if let Some(finding) = signing::taken(findings, index, &name) {
+        let taken = signing::taken(findings, index, &name).or_else(|| transport::taken(findings, index, &name));
+        if let Some(finding) = taken {
             findings.push(finding);
             continue;
         }

@@ -41,7 +41,10 @@ fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
                 .collect()
         }
         Role::Gateway => vec![cluster.fqdn(node)],
-        Role::LoadBalancer => vec![cluster.webmail.host.clone()],
+        Role::LoadBalancer => {
+            let published = cluster.published().into_iter().map(|published| published.host);
+            [cluster.webmail.host.clone()].into_iter().chain(published).collect()
+        }
     };
     names.extend(third.into_iter().chain(voting));
     names

@@ -7,7 +7,14 @@ const DOMAIN_HELP: &str =
 const LABEL_HELP: &str = "letters, digits and hyphens, 1 to 63 of them, no hyphen at an end";
 
 /// Names that mean something else on every node or in the bundle's folder.
-const TAKEN: [&str; 3] = ["localhost", "dns", "monitoring"];
+const TAKEN: [&str; 6] = [
+    "localhost",
+    "dns",
+    "monitoring",
+    "mta-sts",
+    "autoconfig",
+    "autodiscover",
+];
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     cluster_name(findings);

@@ -92,6 +92,14 @@ pub const RULES: &[Rule] = &[
         "certificate-name",
         "a certificate that does not cover a name which clients look for",
     ),
+    standing(
+        "certificate-private",
+        "a certificate of the cluster's own authority, which a policy for TLS under test names",
+    ),
+    error(
+        "certificate-private-enforced",
+        "a certificate of the cluster's own authority, which a policy for TLS has others refuse",
+    ),
     error("certificate-unreadable", "a certificate that is none"),
     warning(
         "disk-by-place",
@@ -177,6 +185,7 @@ pub const RULES: &[Rule] = &[
         "monitoring-without-readers",
         "figures are exported, and nobody may read them",
     ),
+    error("mta-sts-without-balancer", "a policy for TLS that nobody publishes"),
     judgement("mx-bypasses-gateway", "an MX record that leads past the gateway"),
     error("mx-to-address", "an MX record that leads to an address"),
     error("mx-to-alias", "an MX record that leads to an alias"),
@@ -240,6 +249,8 @@ pub const RULES: &[Rule] = &[
         "a time server that is neither a name nor an address",
     ),
     warning("tls-old-clients", "clients without TLS 1.3 are shut out"),
+    error("tls-record-taken", "a second record for TLS between mail servers"),
+    error("tls-reports-invalid", "reports about TLS that can go to no address"),
     error("two-primaries", "more than one mail node is the primary"),
     error("unknown-database", "a database that the cluster does not know"),
     standing("unknown-secret", "a secret that belongs to nothing in the description"),

@@ -55,6 +55,8 @@ fn generated(cluster: &Cluster) -> Vec<(String, Vec<Ipv4Addr>)> {
     if let Some(access) = &cluster.access {
         names.push((access.host.to_lowercase(), doors.clone()));
     }
+    let published = cluster.published().into_iter();
+    names.extend(published.map(|published| (published.host.to_lowercase(), doors.clone())));
     names.push((cluster.webmail.host.to_lowercase(), doors));
     names
 }

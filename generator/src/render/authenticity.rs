@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::RenderError;
+use super::{RenderError, policy};
 use crate::secrets::{DkimKey, Secrets};
 use crate::spec::{Authenticity, Cluster, Role};
 
@@ -62,6 +62,13 @@ pub(super) fn records(cluster: &Cluster, secrets: &Secrets, domain: &str) -> Vec
     let (policy, reports) = (authenticity.dmarc_policy.as_str(), &authenticity.dmarc_reports);
     let text = format!("v=DMARC1; p={policy}; rua=mailto:{reports}");
     records.push(format!("_dmarc IN TXT {}", quoted(&text)));
+    if let Some(address) = &authenticity.tls_reports {
+        let text = format!("v=TLSRPTv1; rua=mailto:{address}");
+        records.push(format!("_smtp._tls IN TXT {}", quoted(&text)));
+    }
+    if let Some(policy) = policy::transport(cluster, domain) {
+        records.push(format!("_mta-sts IN TXT \"v=STSv1; id={}\"", policy::id(&policy)));
+    }
     if let Some((home, others)) = cluster.reported_elsewhere().filter(|(home, _)| *home == domain) {
         let taken = |other: &str| format!("{other}._report._dmarc.{home}. IN TXT \"v=DMARC1\"");
         records.extend(others.into_iter().map(taken));

@@ -8,6 +8,7 @@ mod election;
 mod files;
 mod model;
 mod monitoring;
+mod policy;
 mod runbook;
 mod services;
 mod store;
@@ -142,6 +143,13 @@ fn render_node(
         };
         tree.files.insert(path, file);
     }
+    if node.role == Role::LoadBalancer {
+        for domain in cluster.domains() {
+            if let Some(policy) = policy::transport(cluster, domain) {
+                tree.files.insert(policy::path(domain), plain(policy.as_bytes(), 0o644));
+            }
+        }
+    }
     if node.role == Role::Mail {
         for domain in cluster.domains() {
             let path = format!("/usr/local/share/cluster/zone/{domain}.zone");
@@ -185,6 +193,9 @@ const OF_STORE: [&str; 5] = [
     "/usr/local/sbin/mail-doors",
 ];
 
+/// Files that only the settings of mail programs need.
+const OF_AUTOCONFIG: [&str; 2] = ["/etc/haproxy/autoconfig.xml", "/etc/haproxy/autodiscover.xml"];
+
 /// Files that only signing needs.
 const OF_AUTHENTICITY: [&str; 1] = ["/etc/rspamd/"];
 
@@ -218,6 +229,9 @@ fn wanted(path: &str, cluster: &Cluster) -> bool {
     }
     if OF_AUTHENTICITY.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.authenticity.is_some();
+    }
+    if OF_AUTOCONFIG.contains(&path) {
+        return cluster.access.as_ref().is_some_and(|access| access.autoconfig);
     }
     // Where there is a store, no Postfix of a mail node looks up mailboxes.
     if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {

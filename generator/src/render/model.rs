@@ -42,6 +42,8 @@ pub(super) struct Model {
     /// The mail nodes in the order of the description, in which they are numbered for good.
     voters: Vec<Machine>,
     access: Access,
+    /// What the load balancers publish under names of its own.
+    published: Vec<Published>,
     /// Networks from which Prometheus asks; nothing where none does.
     monitoring: Option<Vec<String>>,
     tls: Tls,
@@ -69,6 +71,15 @@ struct Network {
 struct Allowed {
     from: String,
     port: u16,
+}
+
+/// Something that the load balancers publish.
+#[derive(Serialize)]
+struct Published {
+    /// `mta-sts`, `autoconfig` or `autodiscover`.
+    what: &'static str,
+    host: String,
+    domain: String,
 }
 
 #[derive(Serialize, Clone)]
@@ -232,6 +243,7 @@ impl Model {
             election: Election::new(cluster, node)?,
             voters: of_role(Role::Mail),
             access: Access::new(cluster),
+            published: published(cluster),
             monitoring: cluster.monitoring.as_ref().map(|monitoring| {
                 let nets = monitoring.from.iter();
                 nets.map(|net| net.trunc().to_string()).collect()
@@ -263,6 +275,16 @@ fn authkey(cluster: &Cluster, secrets: &Secrets) -> Result<String, RenderError> 
             what: "corosync (`corosync_authkey`)".to_owned(),
         }),
     }
+}
+
+fn published(cluster: &Cluster) -> Vec<Published> {
+    let all = cluster.published().into_iter();
+    all.map(|published| Published {
+        what: published.what.label(),
+        host: published.host,
+        domain: published.domain,
+    })
+    .collect()
 }
 
 fn allowed(cluster: &Cluster, role: Role) -> Vec<Allowed> {

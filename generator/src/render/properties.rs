@@ -51,10 +51,13 @@ host = "webmail.example.org"
 options = { fullconn = "100" }
 [access]
 host = "mail.example.org"
+autoconfig = true
 [tls]
 profile = "modern"
 [authenticity]
 dmarc_reports = "alice@example.org"
+tls_reports = "alice@example.org"
+mta_sts = "testing"
 [[mailbox]]
 address = "alice@example.org"
 name = "Alice"
@@ -112,7 +115,7 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         15 => cluster.dns.records[0].data = text,
         16 => cluster.dns.records[0].data = format!("\"{value}\""),
         17 => cluster.dns.records[0].kind = text,
-        18 => {
+        EXCHANGER => {
             cluster.dns.records[0] = DnsRecord {
                 name: "@".to_owned(),
                 kind: "MX".to_owned(),
@@ -122,6 +125,7 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         19 => {
             cluster.access = Some(Access {
                 host: format!("{value}.example.org"),
+                autoconfig: true,
             })
         }
         20 => cluster.database.replicate[0] = text,
@@ -131,11 +135,13 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         24 => cluster.authenticity.as_mut().unwrap().selector = text,
         25 => cluster.authenticity.as_mut().unwrap().dmarc_reports = text,
         26 => cluster.authenticity.as_mut().unwrap().dmarc_reports = format!("{value}@example.org"),
+        27 => cluster.authenticity.as_mut().unwrap().tls_reports = Some(text),
         _ => cluster.nodes[1].disks = vec![text],
     }
 }
 
-const PLACES: usize = 28;
+const PLACES: usize = 29;
+const EXCHANGER: usize = 18;
 
 fn everything() -> Loaded {
     Cluster::parse("everything.toml", EVERYTHING).unwrap()
@@ -168,9 +174,9 @@ fn shape(cluster: &Cluster, bundle: &Bundle) -> BTreeMap<(usize, String), usize>
         for (path, file) in &bundle.nodes[&node.name].files {
             let path = match cluster
                 .domains()
-                .position(|domain| path.ends_with(&format!("/zone/{domain}.zone")))
+                .position(|domain| path.ends_with(&format!("/zone/{domain}.zone")) || *path == policy::path(domain))
             {
-                Some(domain) => format!("zone {domain}"),
+                Some(domain) => format!("{} of domain {domain}", path.rsplit_once('.').unwrap_or_default().1),
                 None => path.clone(),
             };
             shape.insert(
@@ -222,8 +228,12 @@ proptest! {
         key in prop_oneof![odd(), prop::sample::select(vec!["fullconn".to_owned(), "innodb_io_capacity".into(), "header_checks".into()])],
         value in odd(),
     ) {
-        let plain = everything();
+        let mut plain = everything();
         let mut odd = everything();
+        // One MX record more is one line more in the policy for TLS.
+        if place == EXCHANGER {
+            put(&mut plain.cluster, place, "", "mx.example.net.");
+        }
         put(&mut odd.cluster, place, &key, &value);
         if !has_errors(&check(&odd)) {
             let (plain_files, odd_files) = (bundle(&plain.cluster), bundle(&odd.cluster));

@@ -1,7 +1,9 @@
 //! The DNS zone of a mail domain in master-file format (RFC 1035 section 5): addresses, MX, SPF, keys, services. All names that stand
 //! as data are absolute: without its final dot a name would get the domain appended once more.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 
@@ -51,38 +53,22 @@ fn records(cluster: &Cluster, secrets: &Secrets, domain: &str) -> String {
             .filter_map(label)
             .collect();
         labels.dedup();
-        let balancers: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
-        let doors = if balancers.is_empty() {
-            cluster.mail_nodes()
-        } else {
-            balancers
-        };
-        let shared = cluster.virtual_address();
         for label in labels {
-            if let Some(shared) = &shared {
-                line(format!("{label} IN A {}", shared.address));
-                continue;
-            }
-            for node in &doors {
-                if node.name != label {
-                    line(format!("{label} IN A {}", node.address));
+            for (name, address) in entrances(cluster) {
+                if name != Some(label.as_str()) {
+                    line(format!("{label} IN A {address}"));
                 }
             }
         }
     }
-    let gateways: Vec<_> = cluster.of_role(Role::Gateway).collect();
-    let exchangers: Vec<(usize, String, String)> = if gateways.is_empty() {
-        let nodes = cluster.mail_nodes();
-        let ranked = nodes.iter().enumerate();
-        ranked
-            .map(|(rank, node)| (10 * (rank + 1), cluster.fqdn(node), node.address.to_string()))
-            .collect()
-    } else {
-        gateways
-            .iter()
-            .map(|node| (10, cluster.fqdn(node), node.address.to_string()))
-            .collect()
-    };
+    for published in cluster.published() {
+        if published.domain == domain {
+            for (_, address) in entrances(cluster) {
+                line(format!("{} IN A {address}", published.what.label()));
+            }
+        }
+    }
+    let exchangers = exchangers(cluster);
     for (preference, name, _) in &exchangers {
         line(format!("@ IN MX {preference} {name}."));
     }
@@ -101,6 +87,59 @@ fn records(cluster: &Cluster, secrets: &Secrets, domain: &str) -> String {
         }
     }
     text
+}
+
+/// Where users come in: the addresses, and whose name each has. The shared one has no name of its own.
+fn entrances(cluster: &Cluster) -> Vec<(Option<&str>, Ipv4Addr)> {
+    if let Some(shared) = cluster.virtual_address() {
+        return vec![(None, shared.address)];
+    }
+    let balancers: Vec<_> = cluster.of_role(Role::LoadBalancer).collect();
+    let doors = if balancers.is_empty() {
+        cluster.mail_nodes()
+    } else {
+        balancers
+    };
+    doors
+        .into_iter()
+        .map(|node| (Some(node.name.as_str()), node.address))
+        .collect()
+}
+
+/// Where mail for the cluster's domains goes: preference, name, address.
+fn exchangers(cluster: &Cluster) -> Vec<(usize, String, Ipv4Addr)> {
+    let gateways: Vec<_> = cluster.of_role(Role::Gateway).collect();
+    if gateways.is_empty() {
+        let nodes = cluster.mail_nodes();
+        let ranked = nodes.iter().enumerate();
+        ranked
+            .map(|(rank, node)| (10 * (rank + 1), cluster.fqdn(node), node.address))
+            .collect()
+    } else {
+        gateways
+            .iter()
+            .map(|node| (10, cluster.fqdn(node), node.address))
+            .collect()
+    }
+}
+
+/// Everybody to whom the zone of this domain has mail sent, the operator's own records included.
+pub(super) fn exchanger_names(cluster: &Cluster, domain: &str) -> Vec<String> {
+    let mut names: Vec<String> = exchangers(cluster).into_iter().map(|(_, name, _)| name).collect();
+    let main = &cluster.cluster.domain;
+    if domain == main {
+        let own = cluster.dns.records.iter().filter(|record| {
+            record.kind.eq_ignore_ascii_case("MX") && (record.name == "@" || record.name == format!("{main}."))
+        });
+        let targets = own.filter_map(|record| record.data.split_whitespace().nth(1));
+        names.extend(targets.map(|target| match target.strip_suffix('.') {
+            Some(whole) => whole.to_owned(),
+            None => format!("{target}.{main}"),
+        }));
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.to_lowercase()));
+    names
 }
 
 /// Where mail programs find what (RFC 6186, RFC 8314 section 5.1, RFC 5804 section 1.8). Of two services of a kind, the

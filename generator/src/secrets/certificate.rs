@@ -153,7 +153,10 @@ pub(super) fn names_of(cluster: &Cluster, node: &Node) -> Vec<String> {
     let mut names = vec![cluster.fqdn(node), node.name.clone(), node.address.to_string()];
     match node.role {
         Role::Mail => names.extend(["localhost".to_owned(), cluster.webmail.host.clone()]),
-        Role::LoadBalancer => names.push(cluster.webmail.host.clone()),
+        Role::LoadBalancer => {
+            names.push(cluster.webmail.host.clone());
+            names.extend(cluster.published().into_iter().map(|published| published.host));
+        }
         Role::Gateway => {}
     }
     if let Some(access) = cluster.access.as_ref().filter(|_| node.role == Role::Mail) {

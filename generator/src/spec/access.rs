@@ -10,6 +10,11 @@ pub struct Access {
     /// The name that mail programs are set to, without a final dot: `mail.example.org`. It leads to the load balancers;
     /// the mail nodes' certificates cover it, for TLS ends there.
     pub host: String,
+    /// Whether programs get these settings by themselves: the load balancers tell them under `autoconfig.DOMAIN`
+    /// (Thunderbird and many others) and `autodiscover.DOMAIN` (Outlook), for each domain of the cluster. The certificate of
+    /// the load balancers has to cover these names.
+    #[serde(default)]
+    pub autoconfig: bool,
 }
 
 /// Which of the two ends of a door encrypts, and when.

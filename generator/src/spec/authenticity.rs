@@ -20,6 +20,47 @@ pub struct Authenticity {
     pub dmarc_policy: DmarcPolicy,
     /// The mail address to which receivers send their daily reports (`rua=` of the DMARC record).
     pub dmarc_reports: String,
+    /// The mail address to which other servers report daily how TLS with the cluster's mail servers went (RFC 8460). Left
+    /// out, nobody is asked to.
+    #[serde(default)]
+    pub tls_reports: Option<String>,
+    /// What other servers are to do when TLS with the cluster's mail servers fails (RFC 8461). The load balancers publish the
+    /// policy under `mta-sts.DOMAIN`, the zone says that there is one. Left out, there is none.
+    #[serde(default)]
+    pub mta_sts: Option<TransportPolicy>,
+}
+
+/// The mode of the policy for TLS between servers, MTA-STS (RFC 8461 section 5). Servers believe certificates of public
+/// authorities only: the load balancers need one for the policy, and what the MX records lead to needs one for mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransportPolicy {
+    /// Mail is given also where TLS fails, and the failure is reported: to begin with.
+    Testing,
+    /// Mail is given over TLS with a good certificate only, and waits otherwise.
+    Enforce,
+    /// What was said before holds no longer: for as long as others keep the former policy, before the line is taken away.
+    None,
+}
+
+impl TransportPolicy {
+    /// The value of the field `mode`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TransportPolicy::Testing => "testing",
+            TransportPolicy::Enforce => "enforce",
+            TransportPolicy::None => "none",
+        }
+    }
+
+    /// For how long others keep it, in seconds: a day for what is to change soon, and four weeks, within which no attacker
+    /// makes them forget it, for what is meant (RFC 8461 section 3.2 asks for weeks or more).
+    pub fn max_age(self) -> u32 {
+        match self {
+            TransportPolicy::Testing | TransportPolicy::None => 86_400,
+            TransportPolicy::Enforce => 2_419_200,
+        }
+    }
 }
 
 /// What receivers are asked to do with mail that neither SPF nor DKIM vouches for (RFC 7489 section 6.3).

@@ -63,15 +63,20 @@ fn selector(findings: &Findings<'_>) -> Option<Finding> {
     })
 }
 
+/// An address that can stand in a list of `mailto:` URIs as it is: a comma would end it there, an exclamation mark begin a
+/// limit of size (RFC 7489 section 6.2).
+pub(super) fn is_plain_address(address: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"#$&'*+-/=?^_`{|}~.".contains(&b);
+    address
+        .rsplit_once('@')
+        .is_some_and(|(local, home)| !local.is_empty() && local.bytes().all(plain) && names::is_domain(home))
+}
+
 fn reports(findings: &Findings<'_>) -> Option<Finding> {
     let cluster = findings.cluster();
     let address = &cluster.authenticity.as_ref()?.dmarc_reports;
     let path = "authenticity.dmarc_reports";
-    let parts = address.rsplit_once('@').filter(|(local, home)| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$&'*+-/=?^_`{|}~.".contains(&b);
-        !local.is_empty() && local.bytes().all(|b| plain(b) && b != b'!') && names::is_domain(home)
-    });
-    let Some((_, home)) = parts else {
+    let Some((_, home)) = address.rsplit_once('@').filter(|_| is_plain_address(address)) else {
         return Some(
             findings
                 .at(
