@@ -43,7 +43,7 @@ pub struct Bundle {
 }
 
 /// The files of one node, by absolute path on the node, sorted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     /// Absolute path on the node to file.
     pub files: BTreeMap<String, File>,

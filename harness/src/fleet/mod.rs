@@ -384,6 +384,20 @@ pub trait Fleet: Send + Sync {
     /// Runs a command on a node (`argv`, no shell).
     async fn exec(&self, node: &str, argv: &[String], deadline: Duration) -> Result<ExecOutput, FleetError>;
 
+    /// Gives secrets that are in use new values, as `generator secrets rotate` does with these words, and brings the files
+    /// that follow to `/root/bundle` of each machine where they differ. Nothing is installed. Tells what has changed, and
+    /// on which machines.
+    ///
+    /// # Errors
+    /// There is no such secret, a former rotation is not finished, or a machine does not take the files.
+    async fn rotate_secrets(&self, words: &[String]) -> Result<String, FleetError> {
+        Err(FleetError {
+            node: "cluster".into(),
+            what: format!("rotate {}", words.join(" ")),
+            reason: "simulated machines have no files: play it on machines".into(),
+        })
+    }
+
     /// Breaks something, and returns what was observed of it.
     async fn inject(&self, fault: &Fault) -> Result<Receipt, FleetError>;
 

@@ -149,17 +149,11 @@ fn has_address(listing: &str, plan: &NetworkPlan) -> bool {
 /// Where a bundle is unpacked on the machine.
 const BUNDLE_FOLDER: &str = "/root/bundle";
 
-/// Unpacks a bundle (a gzipped tar) on the machine and runs the `install` script that lies at its top, telling its
-/// lines as they come. Gives what the script said.
+/// Brings a bundle (a gzipped tar) to the machine and unpacks it in place of the one that was there.
 ///
 /// # Errors
-/// The deadline passed, the machine ended, or the script failed; the end of its output is told.
-pub async fn install_bundle(
-    agent: &Agent,
-    tar_gz: &[u8],
-    limit: Duration,
-    tell: impl FnMut(Stream, &str) + Send,
-) -> Result<ExecOutput, GuestError> {
+/// The deadline passed, the machine ended, or it is no bundle.
+pub async fn unpack_bundle(agent: &Agent, tar_gz: &[u8], limit: Duration) -> Result<(), GuestError> {
     let archive = format!("{BUNDLE_FOLDER}.tar.gz");
     agent.write_file(&archive, tar_gz, 0o600, limit).await?;
     let unpack = r#"
@@ -170,6 +164,21 @@ pub async fn install_bundle(
     agent
         .script("unpacking the bundle", unpack, &[&archive, BUNDLE_FOLDER], limit)
         .await?;
+    Ok(())
+}
+
+/// Unpacks a bundle and runs the `install` script that lies at its top, telling its lines as they come. Gives what the
+/// script said.
+///
+/// # Errors
+/// The deadline passed, the machine ended, or the script failed; the end of its output is told.
+pub async fn install_bundle(
+    agent: &Agent,
+    tar_gz: &[u8],
+    limit: Duration,
+    tell: impl FnMut(Stream, &str) + Send,
+) -> Result<ExecOutput, GuestError> {
+    unpack_bundle(agent, tar_gz, limit).await?;
     let run = r#"cd "$1" && exec sh ./install"#;
     let argv = ["/bin/sh", "-c", run, "install", BUNDLE_FOLDER];
     let output = agent

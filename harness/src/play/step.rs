@@ -63,6 +63,16 @@ impl Stage {
                 let change = store::change_role(&self.run, role, began + within);
                 self.unless_fallen(change).await
             }
+            Action::Rotate(rotate) => {
+                let rotation = bounded(within, self.run.fleet.rotate_secrets(&rotate.rotate));
+                self.unless_fallen(async {
+                    match rotation.await {
+                        Ok(detail) => StepResult::Held { detail },
+                        Err(detail) => StepResult::Broken { detail },
+                    }
+                })
+                .await
+            }
             Action::Hold(hold) => self.unless_fallen(self.hold(hold, began + within)).await,
         };
         let took = began.elapsed();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use generator::diag::{Diagnostic, Spans, did_you_mean};
 
 use super::expectation::Expectation;
-use super::model::{Action, Scenario, Stage};
+use super::model::{Action, FINISH, Scenario, Stage};
 use super::words;
 use crate::fault::Fault;
 use crate::fleet::{Delivery, Role, Topology};
@@ -19,6 +19,7 @@ pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
     check_paces(scenario, spans, &mut problems);
     check_budgets(scenario, spans, &mut problems);
     match_heals(scenario, spans, &mut problems);
+    check_rotations(scenario, spans, &mut problems);
     if let Some(must_fail) = &scenario.head.must_fail
         && must_fail.fleet != Stage::Fake
         && must_fail.defect.is_some()
@@ -74,6 +75,35 @@ fn check_name(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>
             "a scenario's name is made of small letters, digits and hyphens",
         );
         problems.push(found.help("it is what `harness scenario NAME` takes and what report folders are called"));
+    }
+}
+
+/// Names, or the word that ends a rotation; and machines, since a simulation has no files.
+fn check_rotations(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let Action::Rotate(rotate) = &step.action else { continue };
+        let path = format!("step[{index}].rotate");
+        let words = &rotate.rotate;
+        if words.is_empty() || words.len() > 1 && words.iter().any(|word| word == FINISH) {
+            let found = problem(
+                spans,
+                "rotation-of-nothing",
+                &path,
+                "a rotation has names, or ends one and has none",
+            );
+            problems.push(found.help(format!(
+                "`rotate = [\"replication_password\"]`, and in a later step `rotate = [\"{FINISH}\"]`"
+            )));
+        }
+        if scenario.stage() != Stage::Machines {
+            let found = problem(
+                spans,
+                "only-on-machines",
+                &path,
+                "simulated machines have no files to rotate",
+            );
+            problems.push(found.help("say `fleet = \"machines\"` to play the scenario on machines only"));
+        }
     }
 }
 
@@ -377,7 +407,7 @@ impl Checker<'_> {
                 self.mail_node(format!("{path}.node"), &role.node);
                 self.store(format!("{path}.role"), "roles");
             }
-            Action::Heal { .. } | Action::Hold(_) => {}
+            Action::Heal { .. } | Action::Hold(_) | Action::Rotate(_) => {}
         }
     }
 

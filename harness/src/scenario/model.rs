@@ -139,6 +139,8 @@ pub enum Action {
     Run(Run),
     /// Changes who is the writer of the mail store.
     Role(RoleStep),
+    /// Brings files with new secrets to the machines.
+    Rotate(Rotate),
     /// Lets traffic go on until enough operations succeeded.
     Hold(Hold),
 }
@@ -157,6 +159,18 @@ pub struct Run {
     /// Text that standard output must contain.
     pub stdout: Option<String>,
 }
+
+/// New values for secrets that are in use. Each machine whose files differ has them afterwards in `/root/bundle`, ready to be
+/// installed.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// Their names, as `generator secrets rotate` takes them; or `--finish` alone, which drops what was replaced.
+    pub rotate: Vec<String>,
+}
+
+/// What ends a rotation, in place of names.
+pub const FINISH: &str = "--finish";
 
 /// Another role for a node of the mail store, on purpose.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -195,7 +209,7 @@ fn pair() -> String {
 }
 
 impl Action {
-    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`, `role`.
+    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`, `role`, `rotate`.
     pub fn kind(&self) -> &'static str {
         match self {
             Action::Fault { .. } => "fault",
@@ -204,6 +218,7 @@ impl Action {
             Action::Run(_) => "run",
             Action::Hold(_) => "hold",
             Action::Role(_) => "role",
+            Action::Rotate(_) => "rotate",
         }
     }
 }

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::check;
 use super::expectation::Expectation;
-use super::model::{Action, After, Head, Hold, RoleStep, Run, Scenario, Step};
+use super::model::{Action, After, Head, Hold, RoleStep, Rotate, Run, Scenario, Step};
 use super::words;
 use crate::fault::Fault;
 use crate::units::Span;
@@ -27,7 +27,7 @@ pub struct Parsed {
 }
 
 /// The keys that tell what a step does; each step has exactly one.
-pub const STEP_KINDS: [&str; 6] = ["fault", "heal", "expect", "run", "hold", "role"];
+pub const STEP_KINDS: [&str; 7] = ["fault", "heal", "expect", "run", "hold", "role", "rotate"];
 
 /// Keys that every step may have beside those of its kind.
 const COMMON_KEYS: [&str; 4] = ["title", "within", "budget", "after"];
@@ -165,6 +165,7 @@ impl<'i> Reader<'i> {
             "expect" => Ok(Action::Expect(self.expectation(table, span)?)),
             "run" => Ok(Action::Run(self.read(table, span)?)),
             "role" => Ok(Action::Role(self.read(table, span)?)),
+            "rotate" => Ok(Action::Rotate(self.read(table, span)?)),
             _ => Ok(Action::Hold(self.read(table, span)?)),
         }
     }
@@ -240,6 +241,7 @@ fn check_keys(table: &DeTable<'_>, kind: &str) -> Found<()> {
         }
         "run" => known.extend(properties(&schema_of::<Run>())),
         "role" => known.extend(properties(&schema_of::<RoleStep>())),
+        "rotate" => known.extend(properties(&schema_of::<Rotate>())),
         "hold" => known.extend(properties(&schema_of::<Hold>())),
         _ => known.push("heal".to_owned()),
     }

@@ -76,6 +76,13 @@ fn a_writer_needs_a_mail_store() {
 }
 
 #[test]
+fn a_rotation_names_secrets_and_plays_on_machines() {
+    insta::assert_snapshot!(with("[[step]]\nrotate = []\n"));
+    let sound = "fleet = \"machines\"\n[[step]]\nrotate = [\"certificates\"]\n[[step]]\nrotate = [\"--finish\"]\n";
+    assert_eq!(with(sound), "");
+}
+
+#[test]
 fn a_fault_that_machines_cannot_have_yet_is_told_before_anything_boots() {
     insta::assert_snapshot!(with("[[step]]\nfault = \"disk-flip\"\nnode = \"mail1\"\n"));
 }

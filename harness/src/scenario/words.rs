@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::expectation::{DoorState, Expectation, Refusal};
-use super::model::{Action, RoleChange};
+use super::model::{Action, FINISH, RoleChange, Rotate};
 use crate::fault::Fault;
 use crate::fleet::Vantage;
 use crate::record::Service;
@@ -25,7 +25,7 @@ pub fn patience(action: &Action) -> Duration {
             _ => 60,
         },
         Action::Run(_) => 60,
-        Action::Role(_) => 60,
+        Action::Role(_) | Action::Rotate(_) => 60,
         Action::Hold(_) => 120,
     };
     Duration::from_secs(seconds)
@@ -43,6 +43,8 @@ pub fn action(action: &Action) -> String {
             RoleChange::Demote => format!("make {} standby", step.node),
             RoleChange::SwitchOver => format!("hand the writer's role over to {}", step.node),
         },
+        Action::Rotate(rotate) if is_end(rotate) => "drop the secrets that were replaced".to_owned(),
+        Action::Rotate(rotate) => format!("make files with new values of {}", rotate.rotate.join(", ")),
         Action::Hold(hold) => {
             format!(
                 "let traffic go on until {} more {} operations succeeded",
@@ -51,6 +53,10 @@ pub fn action(action: &Action) -> String {
             )
         }
     }
+}
+
+fn is_end(rotate: &Rotate) -> bool {
+    rotate.rotate == [FINISH]
 }
 
 /// What a fault breaks.

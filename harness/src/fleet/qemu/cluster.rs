@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::address::Addresses;
 use super::process::peak_memory;
+use super::release::Release;
 use super::{Node, RunDir, ailment};
 use crate::fault::{self, Fault, Receipt};
 use crate::fleet::{
@@ -41,6 +42,8 @@ pub struct QemuFleet {
     pub(super) topology: Topology,
     /// Passwords of the accounts, by address.
     pub(super) passwords: BTreeMap<String, String>,
+    /// What its files are made of.
+    pub(super) release: Release,
     /// Trusts the cluster's authority and nobody else.
     pub(super) trusting: Arc<ClientConfig>,
     /// Believes anybody, as servers do that encrypt when they can (RFC 7435).
@@ -453,6 +456,10 @@ impl Fleet for QemuFleet {
 
     async fn has_address(&self, node: &str) -> Result<bool, FleetError> {
         self.holds_address(node).await
+    }
+
+    async fn rotate_secrets(&self, words: &[String]) -> Result<String, FleetError> {
+        self.rotate(words).await
     }
 
     async fn collect(&self, dir: &Path) -> Result<(), FleetError> {

@@ -24,6 +24,7 @@ mod pool;
 mod process;
 mod programs;
 mod qmp;
+mod release;
 mod restore;
 mod room;
 mod run_dir;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::address::Addresses;
 use super::cluster::QemuFleet;
 use super::disks;
+use super::release::Release;
 use super::{Accelerator, BootLimits, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
 use crate::fleet::{LaunchError, LaunchRequest};
 use crate::guest::NetworkPlan;
@@ -41,6 +42,7 @@ pub(super) struct Plan<'a> {
     pub request: &'a LaunchRequest,
     pub secrets: Secrets,
     pub bundle: Bundle,
+    agent: Option<Agent>,
     pub addresses: Addresses,
     pub qemu: Qemu,
     pub accelerator: Accelerated,
@@ -85,6 +87,7 @@ impl<'a> Plan<'a> {
             request,
             secrets,
             bundle,
+            agent,
             addresses,
             qemu,
             accelerator,
@@ -260,6 +263,7 @@ impl<'a> Plan<'a> {
         Ok(QemuFleet {
             topology: self.cluster.into(),
             passwords: self.secrets.mailbox_passwords.clone(),
+            release: Release::new(self.cluster.clone(), self.agent.clone(), self.secrets.clone()),
             trusting: tls::trusting(&self.bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
             opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,
             nodes: nodes
