@@ -1,6 +1,8 @@
 //! What can be broken, and the receipts that prove that a fault took hold or was healed.
 
-pub mod disk_full;
+pub mod disk_flip;
+mod disk_full;
+mod disk_new;
 pub mod freeze;
 mod on_node;
 pub mod power_cut;
@@ -102,15 +104,6 @@ impl Fault {
     /// True if the machine has no power while it holds.
     pub fn takes_power(&self) -> bool {
         matches!(self, Fault::PowerCut { .. } | Fault::DiskNew { .. })
-    }
-
-    /// Why machines cannot do it yet, if they cannot.
-    pub fn only_simulated(&self) -> Option<&'static str> {
-        match self {
-            Fault::DiskFlip { .. } => Some("the machines' pools have one disk and no mirror"),
-            Fault::DiskNew { .. } => Some("the machines' disks cannot be replaced"),
-            _ => None,
-        }
     }
 }
 

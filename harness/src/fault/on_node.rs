@@ -1,14 +1,18 @@
 //! Which file acts on a node for which fault.
 
-use super::{Fault, Receipt, disk_full, freeze, power_cut, reboot, service_freeze, service_kill, service_stop};
+use super::{
+    Fault, Receipt, disk_flip, disk_full, disk_new, freeze, power_cut, reboot, service_freeze, service_kill,
+    service_stop,
+};
 use crate::fleet::FleetError;
 use crate::fleet::qemu::Node;
+use crate::tools::Qemu;
 
 /// Breaks something on a node, and tells what was seen of it. Faults of the network are the switch's.
 ///
 /// # Errors
 /// The fault did not take hold, or there is no evidence that it did.
-pub async fn inject(node: &Node, fault: &Fault) -> Result<Receipt, FleetError> {
+pub async fn inject(node: &Node, qemu: &Qemu, fault: &Fault) -> Result<Receipt, FleetError> {
     match fault {
         Fault::PowerCut { .. } => power_cut::inject(node).await,
         Fault::Freeze { .. } => freeze::inject(node).await,
@@ -17,7 +21,8 @@ pub async fn inject(node: &Node, fault: &Fault) -> Result<Receipt, FleetError> {
         Fault::ServiceKill { service, .. } => service_kill::inject(node, service).await,
         Fault::ServiceFreeze { service, .. } => service_freeze::inject(node, service).await,
         Fault::DiskFull { .. } => disk_full::inject(node).await,
-        Fault::DiskFlip { .. } | Fault::DiskNew { .. } => Err(not_yet(node, fault)),
+        Fault::DiskFlip { .. } => disk_flip::inject(node).await,
+        Fault::DiskNew { .. } => disk_new::inject(node, qemu).await,
         Fault::LinkCut { .. } => Err(not_here(node)),
     }
 }
@@ -35,22 +40,14 @@ pub async fn heal(node: &Node, fault: &Fault) -> Result<Receipt, FleetError> {
         Fault::ServiceKill { service, .. } => service_kill::heal(node, service).await,
         Fault::ServiceFreeze { service, .. } => service_freeze::heal(node, service).await,
         Fault::DiskFull { .. } => disk_full::heal(node).await,
-        Fault::DiskFlip { .. } | Fault::DiskNew { .. } => Err(not_yet(node, fault)),
+        Fault::DiskFlip { .. } => disk_flip::heal(node).await,
+        Fault::DiskNew { .. } => disk_new::heal(node).await,
         Fault::LinkCut { .. } => Err(not_here(node)),
     }
 }
 
 fn not_here(node: &Node) -> FleetError {
     failed(node, "a cut link", "the switch cuts links, not a machine")
-}
-
-fn not_yet(node: &Node, fault: &Fault) -> FleetError {
-    let why = fault.only_simulated().unwrap_or_default();
-    failed(
-        node,
-        "a broken disk",
-        format!("it cannot be done on machines yet: {why}"),
-    )
 }
 
 /// An error of a node, in words.

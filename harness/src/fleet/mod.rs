@@ -47,6 +47,8 @@ pub struct Topology {
     pub delivery: Delivery,
     /// Who decides which node is the writer of the mail store.
     pub engine: Engine,
+    /// Whether what users send is signed.
+    pub signs: bool,
 }
 
 impl From<&generator::spec::Cluster> for Topology {
@@ -76,6 +78,7 @@ impl From<&generator::spec::Cluster> for Topology {
                 Delivery::PerNode
             },
             engine: cluster.election.engine,
+            signs: cluster.authenticity.is_some(),
         }
     }
 }
@@ -101,8 +104,13 @@ impl Topology {
     /// The services that a machine runs and that faults can break, as systemd units without `.service`.
     pub fn services_of(&self, node: &NodeInfo) -> Vec<&'static str> {
         let moves = node.role == Role::LoadBalancer && self.virtual_address.is_some();
+        let signs = node.role == Role::Gateway && self.signs;
         let of_role = services_of(node.role).iter().copied();
-        of_role.chain(moves.then_some("keepalived")).collect()
+        let further = moves
+            .then_some("keepalived")
+            .into_iter()
+            .chain(signs.then_some("rspamd"));
+        of_role.chain(further).collect()
     }
 
     /// The hosts that keep mail in a queue: gateways and mail nodes.
@@ -147,6 +155,15 @@ pub struct Mail {
     pub to: String,
     /// Size of the body in bytes, filled with readable text.
     pub body_bytes: usize,
+}
+
+/// A message of a user as a server elsewhere got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// The node that handed it over; its address if it is none.
+    pub by: String,
+    /// Who has signed it with which key, or what a receiver objects to.
+    pub signature: Result<String, String>,
 }
 
 /// Where a client stands.
@@ -253,6 +270,13 @@ pub trait Fleet: Send + Sync {
     /// A mail program hands a message over at a load balancer's port for submission, logged in as the message's sender;
     /// tells the node behind it. One attempt.
     async fn program_submits(&self, balancer: &str, port: u16, mail: &Mail, deadline: Duration) -> Outcome;
+
+    /// As [`Fleet::program_submits`] at the port with TLS from the first byte, for somebody elsewhere; the recipient in `mail`
+    /// does not matter. Tells what the server there got.
+    ///
+    /// # Errors
+    /// It was not taken, or did not arrive in time.
+    async fn mail_leaves(&self, balancer: &str, mail: &Mail, deadline: Duration) -> Result<Departure, FleetError>;
 
     /// Inserts one marked row into `database` on `node` and says whether it was acknowledged.
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome;

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::{Socket, tcp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpListenEndpoint, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpListenEndpoint, Ipv4Cidr};
 use tokio::sync::Notify;
 
 use crate::probe::dial::{Dial, DialError, Stream};
@@ -130,6 +130,26 @@ impl Lan {
             }
         }
     }
+
+    /// Waits until somebody connects to one of the host's addresses, and says who.
+    ///
+    /// # Errors
+    /// [`DialError::Silent`] if nobody came in time.
+    pub async fn accept(&self, at: SocketAddrV4, deadline: Duration) -> Result<(LanStream, Ipv4Addr), DialError> {
+        let handle = self.shared.stack().listen(at)?;
+        let stream = LanStream::new(self.clone(), handle);
+        if !matches!(tokio::time::timeout(deadline, stream.established()).await, Ok(true)) {
+            stream.abort();
+            return Err(DialError::Silent(deadline));
+        }
+        match stream.with(|socket| socket.remote_endpoint()) {
+            Some(client) => {
+                let IpAddress::Ipv4(address) = client.addr;
+                Ok((stream, address))
+            }
+            None => Err(DialError::Refused),
+        }
+    }
 }
 
 #[async_trait]
@@ -163,6 +183,16 @@ impl Stack {
         socket
             .connect(self.interface.context(), (*to.ip(), to.port()), local)
             .map_err(|error| failed(format!("{error:?}")))?;
+        Ok(self.sockets.add(socket))
+    }
+
+    fn listen(&mut self, at: SocketAddrV4) -> Result<SocketHandle, DialError> {
+        let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket
+            .listen((*at.ip(), at.port()))
+            .map_err(|error| DialError::Other(format!("wait at {at}: {error:?}")))?;
         Ok(self.sockets.add(socket))
     }
 

@@ -35,7 +35,7 @@ impl LanStream {
             let mut stack = self.lan.shared.stack();
             let socket = stack.sockets.get_mut::<tcp::Socket>(self.handle);
             match socket.state() {
-                State::SynSent | State::SynReceived => {
+                State::Listen | State::SynSent | State::SynReceived => {
                     socket.register_send_waker(context.waker());
                     Poll::Pending
                 }

@@ -216,3 +216,20 @@ async fn an_address_that_moved_is_found_where_it_is_announced() {
     let told = here.connect(HERE, SocketAddrV4::new(THERE, 80), 5 * SECOND).await;
     assert!(told.is_ok(), "{:?}", told.err());
 }
+
+#[tokio::test]
+async fn whoever_connects_is_known_by_address() {
+    let (_switch, here, there) = pair();
+    let at = SocketAddrV4::new(THERE, 25);
+    let (accepted, connected) = tokio::join!(there.accept(at, 5 * SECOND), here.connect(HERE, at, 5 * SECOND));
+    let (_stream, client) = accepted.unwrap();
+    assert_eq!(client, HERE);
+    drop(connected.unwrap());
+}
+
+#[tokio::test]
+async fn that_nobody_connects_is_known_in_time() {
+    let (_switch, _here, there) = pair();
+    let nobody = there.accept(SocketAddrV4::new(THERE, 25), SECOND / 10).await;
+    assert!(matches!(nobody, Err(DialError::Silent(_))));
+}

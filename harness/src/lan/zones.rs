@@ -1,4 +1,4 @@
-//! The generated DNS zones as the outside world would look things up in them: addresses and mail exchangers.
+//! The generated DNS zones as the outside world would look things up in them: addresses, mail exchangers, keys.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 pub struct Zones {
     addresses: BTreeMap<String, Vec<Ipv4Addr>>,
     exchangers: BTreeMap<String, Vec<(u16, String)>>,
+    texts: BTreeMap<String, String>,
 }
 
 impl Zones {
@@ -39,8 +40,19 @@ impl Zones {
                     entry.push((preference, absolute(host, domain)));
                 }
             }
+            [name, "IN", "TXT", ..] => {
+                // The strings of one record are one text (RFC 7208 section 3.3, RFC 6376 section 3.6.2.2).
+                let strings = line.split('"').skip(1).step_by(2);
+                self.texts.insert(absolute(name, domain), strings.collect());
+            }
             _ => {}
         }
+    }
+
+    /// The keys for signatures that are published: whole name to text.
+    pub fn keys(&self) -> BTreeMap<String, String> {
+        let keys = self.texts.iter().filter(|(name, _)| name.contains("._domainkey."));
+        keys.map(|(name, text)| (name.clone(), text.clone())).collect()
     }
 
     /// The first address of a name.
@@ -81,6 +93,16 @@ mod tests {
         );
         let hosts: Vec<String> = zones.mx("Example.org").into_iter().map(|(_, host, _)| host).collect();
         assert_eq!(hosts, ["mail1.example.org", "mail2.example.org"]);
+    }
+
+    #[test]
+    fn a_key_is_the_strings_of_its_record_joined() {
+        let zones = zones("dkim1._domainkey IN TXT \"v=DKIM1; p=abc\" \"def\"\n@ IN TXT \"v=spf1 -all\"\n");
+        let key = (
+            "dkim1._domainkey.example.org".to_owned(),
+            "v=DKIM1; p=abcdef".to_owned(),
+        );
+        assert_eq!(zones.keys(), BTreeMap::from([key]));
     }
 
     #[test]

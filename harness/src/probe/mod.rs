@@ -6,6 +6,7 @@
 
 pub mod deadline;
 pub mod dial;
+pub mod dkim;
 pub mod exec;
 mod heard;
 pub mod imap;

@@ -32,16 +32,6 @@ pub fn shape(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
         );
         problems.push(found.help("leave out `fleet`, or plant the failure in the steps or budgets"));
     }
-    for (index, step) in scenario.steps.iter().enumerate() {
-        if let Action::Fault { fault, .. } = &step.action
-            && let Some(why) = fault.only_simulated()
-            && scenario.stage() != Stage::Fake
-        {
-            let message = format!("this fault cannot be done on machines yet: {why}");
-            let found = problem(spans, "only-simulated", &format!("step[{index}].fault"), message);
-            problems.push(found.help("say `fleet = \"fake\"` to play the scenario on the simulation only"));
-        }
-    }
     if scenario.head.must_fail.is_some() && scenario.head.fleet.is_some() {
         let found = problem(
             spans,
@@ -460,6 +450,29 @@ impl Checker<'_> {
                     let message = "this cluster has no doors for mail programs";
                     let found = problem(self.spans, "no-access", &at("expect"), message);
                     self.problems.push(found.help("add `[access]` to its description"));
+                }
+            }
+            Expectation::MailSigned { from, by } => {
+                from.iter().for_each(|user| self.user(at("from"), user));
+                by.iter().for_each(|node| self.node(at("by"), node));
+                let lacks = [
+                    (
+                        self.topology.doors().is_empty(),
+                        "no-access",
+                        "no doors for mail programs",
+                        "[access]",
+                    ),
+                    (
+                        !self.topology.signs,
+                        "no-signatures",
+                        "no signed mail",
+                        "[authenticity]",
+                    ),
+                ];
+                for (_, code, what, table) in lacks.into_iter().filter(|(lacks, ..)| *lacks) {
+                    let found = problem(self.spans, code, &at("expect"), format!("this cluster has {what}"));
+                    self.problems
+                        .push(found.help(format!("add `{table}` to its description")));
                 }
             }
             Expectation::SqlWrite { node, databases } => {

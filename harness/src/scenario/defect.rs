@@ -41,6 +41,8 @@ pub enum Defect {
     SlowFailover,
     /// Webmail is always served by the first mail node, even when it is said to be down.
     WrongServer,
+    /// What users send elsewhere is not signed.
+    LoseSignature,
     /// The virtual address stays where it is, whatever becomes of the machine.
     KeepAddress,
     /// Webmail answers nothing for forty seconds.
@@ -95,7 +97,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, in the order of the description.
-    pub const ALL: [Defect; 42] = [
+    pub const ALL: [Defect; 43] = [
         Defect::LoseMail,
         Defect::DoubleMail,
         Defect::Misdeliver,
@@ -113,6 +115,7 @@ impl Defect {
         Defect::ForgetLogin,
         Defect::SlowFailover,
         Defect::WrongServer,
+        Defect::LoseSignature,
         Defect::KeepAddress,
         Defect::PauseWebmail,
         Defect::PauseMailIn,

@@ -125,6 +125,14 @@ pub enum Expectation {
         /// The node that must have taken it.
         served_by: Option<String>,
     },
+    /// A message that a user's mail program sends to somebody elsewhere leaves through a gateway, and its DKIM signature holds
+    /// for the domain in its From line, by the key in the generated zone.
+    MailSigned {
+        /// Who logs in and sends; the cluster's first account if left out.
+        from: Option<String>,
+        /// The gateway that must have handed it over; any if left out.
+        by: Option<String>,
+    },
     /// Nothing ails the cluster.
     Healthy,
 }
@@ -165,7 +173,7 @@ fn submissions_port() -> u16 {
 
 impl Expectation {
     /// The kinds as they are written in files, in the order of the description.
-    pub const KINDS: [&str; 19] = [
+    pub const KINDS: [&str; 20] = [
         "webmail",
         "mail-accepted",
         "mail-delivered",
@@ -184,6 +192,7 @@ impl Expectation {
         "door",
         "smtp-refuses",
         "mail-submitted",
+        "mail-signed",
         "healthy",
     ];
 
@@ -208,6 +217,7 @@ impl Expectation {
             Expectation::Door { .. } => "door",
             Expectation::SmtpRefuses { .. } => "smtp-refuses",
             Expectation::MailSubmitted { .. } => "mail-submitted",
+            Expectation::MailSigned { .. } => "mail-signed",
             Expectation::Healthy => "healthy",
         }
     }

@@ -83,11 +83,6 @@ fn a_rotation_names_secrets_and_plays_on_machines() {
 }
 
 #[test]
-fn a_fault_that_machines_cannot_have_yet_is_told_before_anything_boots() {
-    insta::assert_snapshot!(with("[[step]]\nfault = \"disk-flip\"\nnode = \"mail1\"\n"));
-}
-
-#[test]
 fn a_pause_before_a_step_is_drawn_from_the_seed_and_no_longer_than_said() {
     let text = format!("{HEAD}[[step]]\nexpect = \"healthy\"\nafter = {{ random = \"20s\" }}\n");
     let after = parse(&text).expect("valid").scenario.steps[0].after.expect("a pause");

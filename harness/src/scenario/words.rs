@@ -123,6 +123,13 @@ pub fn expecting(expectation: &Expectation) -> String {
                 who(to)
             )
         }
+        Expectation::MailSigned { from, by: gateway } => {
+            format!(
+                "mail from {} to somebody elsewhere leaves{} with a signature that holds",
+                who(from),
+                by("through", gateway)
+            )
+        }
         Expectation::MailDelivered { to, on } => {
             format!("mail to {} lands in the mailbox{}", who(to), by("on", on))
         }

@@ -27,7 +27,8 @@ use tokio::time::{Instant, sleep};
 use self::store::FakeSession;
 use self::world::{Reach, World};
 use super::{
-    Arrival, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, ReplicationStatus, Topology, Vantage,
+    Arrival, Departure, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, ReplicationStatus, Topology,
+    Vantage,
 };
 use crate::fault::{Fault, Receipt};
 use crate::record::Outcome;
@@ -197,6 +198,17 @@ impl Fleet for FakeFleet {
     async fn program_submits(&self, balancer: &str, _: u16, mail: &Mail, deadline: Duration) -> Outcome {
         let attempt = self.look().submit_through(balancer, mail);
         self.finish(attempt, deadline).await
+    }
+
+    async fn mail_leaves(&self, balancer: &str, _: &Mail, deadline: Duration) -> Result<Departure, FleetError> {
+        let (attempt, departure) = self.look().leave_through(balancer);
+        match (self.finish(attempt, deadline).await, departure) {
+            (Outcome::Ok { .. }, Some(departure)) => Ok(departure),
+            (Outcome::Fail { reason } | Outcome::Unknown { reason }, _) => {
+                Err(error(balancer, "send mail away", reason))
+            }
+            (Outcome::Ok { .. }, None) => Err(error(balancer, "send mail away", "nothing came".to_owned())),
+        }
     }
 
     async fn imap_open<'a>(

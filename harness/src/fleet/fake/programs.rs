@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{Reach, World};
 use super::{Attempt, Effect};
-use crate::fleet::{Mail, Role};
+use crate::fleet::{Departure, Mail, Role};
 use crate::scenario::defect::Defect;
 
 impl World {
@@ -64,5 +64,25 @@ impl World {
             },
             Err(attempt) => attempt,
         }
+    }
+
+    /// A mail program begins to hand over a message for somebody elsewhere; with what comes of it, if it gets there.
+    pub fn leave_through(&mut self, balancer: &str) -> (Attempt, Option<Departure>) {
+        let node = match self.behind(balancer, &["postfix", "dovecot", "mariadb"]) {
+            Ok(node) => node,
+            Err(attempt) => return (attempt, None),
+        };
+        let gateways = self.of_role(Role::Gateway);
+        let takes = |gateway: &String| matches!(self.reach(Some(&node), gateway, &["postfix"]), Reach::Answers);
+        let Some(by) = gateways.into_iter().find(takes) else {
+            return (Attempt::hang("no gateway takes it"), None);
+        };
+        let signature = match self.has(Defect::LoseSignature) {
+            true => Err("it has no DKIM signature".to_owned()),
+            false => Ok("signed by the domain".to_owned()),
+        };
+        let wait = self.between(200, 900);
+        let effect = Effect::Nothing;
+        (Attempt { wait, effect }, Some(Departure { by, signature }))
     }
 }

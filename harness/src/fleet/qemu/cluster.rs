@@ -15,8 +15,8 @@ use super::release::Release;
 use super::{Node, RunDir, ailment};
 use crate::fault::{self, Fault, Receipt};
 use crate::fleet::{
-    Delivery, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, NodeInfo, ReplicationStatus, Role,
-    Topology, Vantage,
+    Delivery, Departure, Door, ExecOutput, Fleet, FleetError, FoundMail, Mail, MailSession, NodeInfo,
+    ReplicationStatus, Role, Topology, Vantage,
 };
 use crate::guest::GuestError;
 use crate::lan::Lan;
@@ -29,6 +29,7 @@ use crate::record::Outcome;
 use crate::report::{Facts, Pace};
 use crate::restore::Point;
 use crate::switch::Switch;
+use crate::tools::Qemu;
 
 /// How long a question to a node through its guest agent may take with hardware virtualisation.
 const ASK: Duration = Duration::from_secs(20);
@@ -42,6 +43,8 @@ pub struct QemuFleet {
     pub(super) topology: Topology,
     /// Passwords of the accounts, by address.
     pub(super) passwords: BTreeMap<String, String>,
+    /// What runs its machines and makes their disks.
+    pub(super) qemu: Qemu,
     /// What its files are made of.
     pub(super) release: Release,
     /// Trusts the cluster's authority and nobody else.
@@ -433,7 +436,7 @@ impl Fleet for QemuFleet {
     async fn inject(&self, fault: &Fault) -> Result<Receipt, FleetError> {
         match fault {
             Fault::LinkCut { from, to, both_ways } => self.link(from, to, *both_ways, true).await,
-            _ => fault::inject(self.node(fault.node())?, fault).await,
+            _ => fault::inject(self.node(fault.node())?, &self.qemu, fault).await,
         }
     }
 
@@ -456,6 +459,10 @@ impl Fleet for QemuFleet {
 
     async fn has_address(&self, node: &str) -> Result<bool, FleetError> {
         self.holds_address(node).await
+    }
+
+    async fn mail_leaves(&self, balancer: &str, mail: &Mail, deadline: Duration) -> Result<Departure, FleetError> {
+        self.sends_away(balancer, mail, deadline).await
     }
 
     async fn rotate_secrets(&self, words: &[String]) -> Result<String, FleetError> {

@@ -101,6 +101,14 @@ pub(super) async fn make(
     Ok(())
 }
 
+/// Puts an empty disk where this one was.
+///
+/// # Errors
+/// When qemu-img fails.
+pub async fn empty_again(qemu: &Qemu, disk: &DataDisk) -> Result<(), ToolError> {
+    image::empty_disk(qemu, SIZE_MIB, &disk.file).await
+}
+
 /// Makes disks in `to` that go on where those in `from` stopped, and leave them as they are.
 ///
 /// # Errors

@@ -38,6 +38,7 @@ pub use boot::{Beginning, BootLimits, BootTimes, OnStage, boot, boot_again, boot
 pub use bring_up::bring_up;
 pub use cluster::QemuFleet;
 pub use console::{Console, Stage, dead_end, last_lines, stage_of};
+pub use disks::empty_again;
 pub use exit::{Exit, ExitNotice, ExitWatch};
 pub use machine::{Machine, MachineError};
 pub use measure::{Between, Memory as ProcessMemory};

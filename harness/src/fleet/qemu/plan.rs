@@ -263,6 +263,7 @@ impl<'a> Plan<'a> {
         Ok(QemuFleet {
             topology: self.cluster.into(),
             passwords: self.secrets.mailbox_passwords.clone(),
+            qemu: self.qemu.clone(),
             release: Release::new(self.cluster.clone(), self.agent.clone(), self.secrets.clone()),
             trusting: tls::trusting(&self.bundle.ca_pem).map_err(|e| bad(e.to_string()))?,
             opportunistic: tls::opportunistic().map_err(|e| bad(e.to_string()))?,

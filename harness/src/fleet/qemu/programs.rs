@@ -3,14 +3,21 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::cluster::{QemuFleet, error};
-use crate::fleet::{FleetError, Mail, VIRTUAL_ADDRESS};
+use crate::fleet::{Departure, FleetError, Mail, VIRTUAL_ADDRESS};
+use crate::probe::dial::DialError;
 use crate::probe::imap_session::{self, OpenAccount};
-use crate::probe::{imap, smtp};
+use crate::probe::{dkim, imap, smtp};
 use crate::record::Outcome;
 
 /// The port for IMAP with TLS from the first byte (RFC 8314).
 const IMAPS: u16 = 993;
+/// The port for submission with TLS from the first byte (RFC 8314).
+const SUBMISSIONS: u16 = 465;
+/// The port between mail servers.
+const SMTP: u16 = 25;
 
 impl QemuFleet {
     /// Lists a user's inbox; tells the server by the name in its greeting.
@@ -66,6 +73,40 @@ impl QemuFleet {
             password,
         };
         smtp::submit(&self.lan, self.addresses.client, &account, mail, deadline).await
+    }
+
+    /// Submits a message of a user for somebody at the foreign server's address, and takes it there. The recipient names the
+    /// address (RFC 5321 section 4.1.3), since machines have no name server to ask.
+    pub(super) async fn sends_away(
+        &self,
+        balancer: &str,
+        mail: &Mail,
+        deadline: Duration,
+    ) -> Result<Departure, FleetError> {
+        let failed = |reason: &str| error(balancer, &format!("send {} away", mail.id), reason);
+        let server = self.addresses.sender;
+        let mail = Mail {
+            to: format!("somebody@[{server}]"),
+            ..mail.clone()
+        };
+        let arrival = async {
+            let (stream, client) = self.lan.accept(SocketAddrV4::new(server, SMTP), deadline).await?;
+            let received = timeout(deadline, smtp::receive(stream)).await;
+            let received = received.map_err(|_| DialError::Silent(deadline))?;
+            Ok((client, received.map_err(|error| DialError::Other(error.to_string()))?))
+        };
+        let (taken, arrived) = tokio::join!(self.submit_through(balancer, SUBMISSIONS, &mail, deadline), arrival);
+        if let Outcome::Fail { reason } | Outcome::Unknown { reason } = taken {
+            return Err(failed(&format!("it was not taken: {reason}")));
+        }
+        let (client, received) =
+            arrived.map_err(|error: DialError| failed(&format!("it did not arrive elsewhere: {error}")))?;
+        let node = self.topology.nodes.iter().find(|node| node.address == client);
+        let signature = dkim::verify(&received.message, &self.zones.keys()).await;
+        Ok(Departure {
+            by: node.map_or_else(|| client.to_string(), |node| node.name.clone()),
+            signature: signature.map_err(|objection| objection.to_string()),
+        })
     }
 
     /// The name, the address and the password for a user at a load balancer's port.

@@ -71,6 +71,7 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
             };
             submission::submitted(run, &submission, until).await
         }
+        Expectation::MailSigned { from, by } => submission::signed(run, from, by.as_deref(), until).await,
         Expectation::Healthy => poll(run, until, Duration::from_secs(1), async || healthy(run).await).await,
     }
 }

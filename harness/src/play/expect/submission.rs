@@ -1,4 +1,4 @@
-//! Mail programs: a user's message goes in through the load balancer and lies in a mailbox.
+//! Mail programs: a user's message goes in through the load balancer and lies in a mailbox, or leaves the cluster signed.
 
 use std::time::Duration;
 
@@ -64,6 +64,32 @@ pub(super) async fn submitted(run: &Run, submission: &Submission<'_>, until: Ins
                 &format!("{sent} is in no mailbox on {}", nodes.join(" or ")),
                 &troubles,
             ))),
+        }
+    })
+    .await
+}
+
+/// A message for somebody elsewhere. A signature that does not hold will not hold the next time either.
+pub(super) async fn signed(run: &Run, from: &Option<String>, by: Option<&str>, until: Instant) -> StepResult {
+    let from = run.user_or_first(from);
+    let Some(balancer) = run.topology.doors().first().copied() else {
+        return StepResult::Broken {
+            detail: "no load balancer has a door for mail programs".into(),
+        };
+    };
+    poll(run, until, SOON, async || {
+        let letter = Mail {
+            from: from.to_owned(),
+            ..run.compose("somebody@elsewhere.example", mail::BODY)
+        };
+        let left = run.fleet.mail_leaves(balancer, &letter, deadline(run, until)).await;
+        let left = left.map_err(|error| Miss::NotYet(error.to_string()))?;
+        let signature = left
+            .signature
+            .map_err(|objection| Miss::Wrong(format!("{} left through {}: {objection}", letter.id, left.by)))?;
+        match by {
+            Some(by) if by != left.by => Err(Miss::NotYet(format!("left through {} where {by} is expected", left.by))),
+            _ => Ok(format!("{} left through {}, {signature}", letter.id, left.by)),
         }
     })
     .await

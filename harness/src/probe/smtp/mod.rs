@@ -7,6 +7,7 @@ mod codec;
 mod delivery;
 mod dialogue;
 mod message;
+mod receiver;
 mod session;
 mod submission;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use codec::Reply;
 pub use delivery::{Attempt, Delivery};
 pub use dialogue::dialogue;
 pub use message::{LEDGER_HEADER, build};
+pub use receiver::{Received, receive};
 pub use session::SmtpCause;
 pub use submission::{Account, submit};
 
