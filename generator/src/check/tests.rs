@@ -213,57 +213,54 @@ mod any_input {
     }
 
     proptest! {
-           #![proptest_config(ProptestConfig::with_cases(96))]
-           #[test]
-           fn no_text_makes_reading_panic(text in "\\PC{0,200}|[\\[\\]a-z=\"'.{},0-9\\n\\r\\t #é\\\\]{0,200}") {
-               survives(&text);
-           }
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn no_text_makes_reading_panic(text in "\\PC{0,200}|[\\[\\]a-z=\"'.{},0-9\\n\\r\\t #é\\\\]{0,200}") {
+            survives(&text);
+        }
 
-           /// A fixture with a piece cut out and something else put there: most still parse, so the rules run.
-           #[test]
-           fn no_edit_of_a_description_makes_checking_panic(
-               fixture in 0usize..1000,
-               at in any::<prop::sample::Index>(),
-               length in 0usize..30,
-               piece in "[a-zA-Z0-9.@:%*/\" \\-_é\\[\\]=\\n]{0,12}",
-           ) {
-               let fixtures = fixtures();
-               let text = std::fs::read_to_string(&fixtures[fixture % fixtures.len()]).unwrap();
-               let start = at.index(text.len());
-               let end = (start + length).min(text.len());
-               if text.is_char_boundary(start) && text.is_char_boundary(end) {
-                   survives(&format!("{}{piece}{}", &text[..start], &text[end..]));
-               }
-           }
+        /// A fixture with a piece cut out and something else put there: most still parse, so the rules run.
+        #[test]
+        fn no_edit_of_a_description_makes_checking_panic(
+            fixture in 0usize..1000,
+            at in any::<prop::sample::Index>(),
+            length in 0usize..30,
+            piece in "[a-zA-Z0-9.@:%*/\" \\-_é\\[\\]=\\n]{0,12}",
+        ) {
+            let fixtures = fixtures();
+            let text = std::fs::read_to_string(&fixtures[fixture % fixtures.len()]).unwrap();
+            let start = at.index(text.len());
+            let end = (start + length).min(text.len());
+            if text.is_char_boundary(start) && text.is_char_boundary(end) {
+                survives(&format!("{}{piece}{}", &text[..start], &text[end..]));
+            }
+        }
 
-           /// Every string of a good description replaced by anything.
-           #[test]
-           fn no_value_makes_checking_panic(value in "\\PC{0,40}", which in 0usize..40, key in "[a-z_.\\-]{1,30}") {
-               let text = std::fs::read_to_string(fixtures().into_iter().find(|p| rule_of(p) == "good").unwrap()).unwrap();
-               let mut loaded = Cluster::parse("any.toml", &text).unwrap();
-               let cluster = &mut loaded.cluster;
-               cluster.access = Some(crate::spec::Access {
-    host: value.clone(),
-    autoconfig: true,
-    });
-               match which % 12 {
-                   0 => cluster.cluster.name = value,
-                   1 => cluster.cluster.domain = value,
-                   2 => cluster.cluster.more_domains = vec![value.clone(), value],
-                   3 => cluster.nodes[1].name = value,
-                   4 => cluster.nodes.clear(),
-                   5 => cluster.webmail.host = value.clone(),
-                   6 => cluster.mailboxes[0].address = value,
-                   7 => cluster.database.replicate = vec![value],
-                   8 => cluster.database.replication_host = Some(value),
-                   9 => cluster.database.options = [(key, value)].into(),
-                   10 => cluster.mail.options = [("relay_transport".into(), value.clone()), (key, value)].into(),
-                   _ => {
-                       let record = |kind: &str| crate::spec::DnsRecord { name: "@".into(), kind: kind.into(), data: value.clone() };
-                       cluster.dns.records = ["MX", "CNAME", "SRV", "TXT", "A", "AAAA"].map(record).to_vec();
-                   }
-               }
-               check(&loaded);
-           }
-       }
+        /// Every string of a good description replaced by anything.
+        #[test]
+        fn no_value_makes_checking_panic(value in "\\PC{0,40}", which in 0usize..40, key in "[a-z_.\\-]{1,30}") {
+            let text = std::fs::read_to_string(fixtures().into_iter().find(|p| rule_of(p) == "good").unwrap()).unwrap();
+            let mut loaded = Cluster::parse("any.toml", &text).unwrap();
+            let cluster = &mut loaded.cluster;
+            cluster.access = Some(crate::spec::Access { host: value.clone(), autoconfig: true });
+            match which % 12 {
+                0 => cluster.cluster.name = value,
+                1 => cluster.cluster.domain = value,
+                2 => cluster.cluster.more_domains = vec![value.clone(), value],
+                3 => cluster.nodes[1].name = value,
+                4 => cluster.nodes.clear(),
+                5 => cluster.webmail.host = value.clone(),
+                6 => cluster.mailboxes[0].address = value,
+                7 => cluster.database.replicate = vec![value],
+                8 => cluster.database.replication_host = Some(value),
+                9 => cluster.database.options = [(key, value)].into(),
+                10 => cluster.mail.options = [("relay_transport".into(), value.clone()), (key, value)].into(),
+                _ => {
+                    let record = |kind: &str| crate::spec::DnsRecord { name: "@".into(), kind: kind.into(), data: value.clone() };
+                    cluster.dns.records = ["MX", "CNAME", "SRV", "TXT", "A", "AAAA"].map(record).to_vec();
+                }
+            }
+            check(&loaded);
+        }
+    }
 }
