@@ -87,6 +87,9 @@ pub struct Config {
     pub mail: MailConfig,
     /// Figures for Prometheus.
     pub metrics: Option<MetricsConfig>,
+    /// Releases of the configuration.
+    #[serde(default)]
+    pub releases: ReleasesConfig,
 }
 
 fn control() -> PathBuf {
@@ -326,6 +329,31 @@ pub struct MetricsConfig {
     pub listen: SocketAddr,
 }
 
+/// Releases of the configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReleasesConfig {
+    /// The dataset in which each has its own; unstated, `config` of the mail dataset's pool. It has to exist.
+    pub dataset: Option<String>,
+    /// So many stay, the newest; what is in place, and what was before it, stay however old.
+    pub keep: usize,
+    /// Below which they are mounted while they are looked at, and where it is noted how an installation went.
+    pub folder: PathBuf,
+    /// Limit of an installation on one node.
+    pub limit: Span,
+}
+
+impl Default for ReleasesConfig {
+    fn default() -> ReleasesConfig {
+        ReleasesConfig {
+            dataset: None,
+            keep: 10,
+            folder: PathBuf::from("/var/lib/cluster-store/releases"),
+            limit: seconds(15 * 60),
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -363,6 +391,9 @@ impl Config {
         if self.commit.as_ref().is_some_and(|commit| commit.limits.deliveries == 0) {
             return Err("commit.limits.deliveries is 0: no mail could be taken".to_owned());
         }
+        if self.releases.keep < 2 {
+            return Err("releases.keep below 2 leaves nothing to go back to".to_owned());
+        }
         if self.mail.lift_limit.0 >= self.replication.role_limit.0 {
             return Err(
                 "mail.lift_limit has to be shorter than replication.role_limit: promote says what came of it"
@@ -383,6 +414,13 @@ impl Config {
             return Err("a command of mail.prepare is empty".to_owned());
         }
         Ok(())
+    }
+
+    /// The dataset in which each release of the configuration has its own.
+    pub fn releases_dataset(&self) -> String {
+        let pool = self.dataset.split('/').next().unwrap_or(&self.dataset);
+        let stated = self.releases.dataset.clone();
+        stated.unwrap_or_else(|| format!("{pool}/config"))
     }
 
     /// What the core needs of it.

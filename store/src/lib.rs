@@ -11,4 +11,5 @@ pub mod link;
 pub mod metrics;
 pub mod outside;
 pub mod proxy;
+pub mod release;
 pub mod zfs;

@@ -36,6 +36,9 @@ fn next_name(dataset: &Dataset) -> String {
     format!("{prefix}{}", numbers.max().unwrap_or(0) + 1)
 }
 
+/// How often writers are ended before what they are in the way of is given up for now.
+const ROUNDS: usize = 5;
+
 impl Hands<'_> {
     /// Carries an action out.
     ///
@@ -58,7 +61,7 @@ impl Hands<'_> {
                 self.zfs.set_mountpoint(dataset, Some(&self.layout.mountpoint)).await?;
                 self.zfs.mount(dataset).await?;
             }
-            Action::MakeReadonly => self.zfs.set_readonly(dataset, true).await?,
+            Action::MakeReadonly => self.make_readonly(dataset).await?,
             Action::Settle => self.settle(live(pool)?).await?,
             Action::TakeOver { epoch } => self.take_over(live(pool)?, *epoch).await?,
             Action::MakeWritable => self.zfs.set_readonly(dataset, false).await?,
@@ -88,6 +91,18 @@ impl Hands<'_> {
             Action::Discard { dataset } => self.discard(pool, dataset).await?,
         }
         Ok(Outcome::Look)
+    }
+
+    /// A file that is open for writing is in the way. Whoever has it writes for a client that is gone since the doors closed;
+    /// where many log-ins to webmail wait for PHP, one follows the other.
+    async fn make_readonly(&self, dataset: &str) -> Result<(), ActError> {
+        for _ in 0..ROUNDS {
+            if self.zfs.set_readonly(dataset, true).await.is_ok() {
+                return Ok(());
+            }
+            self.outside.end_writers().await?;
+        }
+        Ok(self.zfs.set_readonly(dataset, true).await?)
     }
 
     pub(super) fn properties(&self, epoch: u64) -> NewProperties {

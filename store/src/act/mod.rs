@@ -44,6 +44,8 @@ pub trait Outside: Send + Sync {
     async fn open_doors(&self) -> Result<(), OutsideError>;
     /// Lets nobody in and ends what is open. May be repeated.
     async fn close_doors(&self) -> Result<(), OutsideError>;
+    /// Ends who still has files of the store open for writing after the doors were closed. May be repeated.
+    async fn end_writers(&self) -> Result<(), OutsideError>;
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
     /// seen for mail which only the other node has. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;

@@ -3,8 +3,10 @@
 //! Exit status: 0 it is done; 1 it is refused or has failed, and the text says why; 3 the configuration is bad; 4 the daemon
 //! does not run, or the environment is at fault.
 
+mod release;
 mod run;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,6 +48,23 @@ enum CliVerb {
     Demote,
     /// Put the mail dataset of this standby aside and take a new copy of the writer's
     Reseed,
+    /// Make a release of the configuration, and give it to the other node.
+    ///
+    /// On the writer. The release has a dataset of its own on both nodes; the other one holds each file against its checksum.
+    /// Nothing is installed. The same files again are the same release.
+    Release(release::ReleaseArgs),
+    /// Say which releases there are on both nodes, and which is in place
+    Releases(release::ReleasesArgs),
+    /// Install a release: on the standby, and if that went well on this node, the writer.
+    ///
+    /// Each node runs its own bundle's `install`, which changes nothing before every daemon's checker has accepted the new
+    /// files. If the standby fails the writer stays as it is. May be repeated after an interruption.
+    InstallRelease(release::InstallArgs),
+    /// Take back the release that was installed last: on the standby, then on this node, the writer
+    BackOut,
+    /// What the transient unit of an installation runs
+    #[command(hide = true)]
+    CarryOut(release::CarryOutArgs),
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +94,7 @@ pub fn main() -> ExitCode {
         Err(error) => return say(BAD_INPUT, &error.to_string()),
     };
     let verb = match cli.verb {
-        CliVerb::Run => return run::run(config),
+        CliVerb::Run => return run::run(config, &cli.config),
         CliVerb::Check => return check(&config),
         CliVerb::Status(args) if args.json => return ask(&config, Verb::Status, true),
         CliVerb::Status(_) => Verb::Status,
@@ -83,6 +102,11 @@ pub fn main() -> ExitCode {
         CliVerb::Promote(PromoteArgs { force: true }) => Verb::ForcePromote,
         CliVerb::Demote => Verb::Demote,
         CliVerb::Reseed => Verb::Reseed,
+        CliVerb::Release(args) => return release::make(&config, &cli.config, &args),
+        CliVerb::Releases(args) => return release::list(&config, &cli.config, &args),
+        CliVerb::InstallRelease(args) => return release::install(&config, &cli.config, &args),
+        CliVerb::BackOut => return release::back_out(&config, &cli.config),
+        CliVerb::CarryOut(args) => return release::carry_out(&config, &cli.config, &args),
     };
     ask(&config, verb, false)
 }
@@ -92,10 +116,15 @@ fn say(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Prints for people; who reads may stop when they have seen enough (`cluster-store status | head -1`).
+fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 fn check(config: &Config) -> ExitCode {
     match crate::link::Tls::new(config) {
         Ok(_) => {
-            println!("The configuration can be used.");
+            tell("The configuration can be used.");
             ExitCode::SUCCESS
         }
         Err(error) => say(BAD_INPUT, &error.to_string()),
@@ -122,11 +151,11 @@ fn ask(config: &Config, verb: Verb, json: bool) -> ExitCode {
     }
     match (verb, json) {
         (Verb::Status, true) => match serde_json::to_string_pretty(&reply.status) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => tell(text),
             Err(error) => return say(FAILED, &error.to_string()),
         },
-        (Verb::Status, false) => print!("{}", reply.status),
-        _ => println!("{}", reply.text),
+        (Verb::Status, false) => tell(reply.status.to_string().trim_end()),
+        _ => tell(reply.text),
     }
     ExitCode::SUCCESS
 }

@@ -2,6 +2,7 @@
 //! `demote`.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +23,12 @@ use crate::link::{Heard, Tls, server::Server};
 use crate::metrics::Metrics;
 use crate::outside::Machine;
 use crate::proxy::{self, Proxy};
+use crate::release::Local;
 use crate::zfs::command::Commands;
 use crate::{control, metrics};
 
-/// Where OpenZFS shows its counters on Linux.
-const KSTAT: &str = "/proc/spl/kstat/zfs";
-
 /// Runs the daemon.
-pub fn run(config: Config) -> ExitCode {
+pub fn run(config: Config, file: &Path) -> ExitCode {
     // The journal knows the time.
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
@@ -41,7 +40,7 @@ pub fn run(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return say(ENVIRONMENT, &error.to_string()),
     };
-    match runtime.block_on(daemon(config)) {
+    match runtime.block_on(daemon(config, file)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             error!("{why}");
@@ -56,7 +55,7 @@ async fn bind(what: &str, address: std::net::SocketAddr) -> Result<TcpListener, 
         .map_err(|error| format!("{what}: cannot listen on {address}: {error}"))
 }
 
-async fn daemon(config: Config) -> Result<(), String> {
+async fn daemon(config: Config, file: &Path) -> Result<(), String> {
     let boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| format!("boot id: {error}"))?;
     let tls = Tls::new(&config).map_err(|error| error.to_string())?;
@@ -80,11 +79,14 @@ async fn daemon(config: Config) -> Result<(), String> {
     let (status, status_out) = watch::channel(Status::unknown());
     let (peer_state, _) = watch::channel(Heard::nothing());
     let mut tasks = JoinSet::new();
+    let commands_of_zfs = Commands::of(&config);
+    let releases = Local::new(&config, file, commands_of_zfs.clone()).map_err(|error| error.to_string())?;
     let server = Server {
         tls,
         peer: config.peer.name.clone(),
         view: view_out,
         calls,
+        releases: Arc::new(releases),
         silence: config.link.silence_limit.0,
     };
     tasks.spawn(server.run(bind("link", config.link.listen).await?));
@@ -109,13 +111,7 @@ async fn daemon(config: Config) -> Result<(), String> {
     }
     tasks.spawn(control::serve(socket, commands.clone(), status_out));
     let agent = Agent::new(Parts {
-        zfs: Arc::new(Commands {
-            zfs: "zfs".into(),
-            zpool: "zpool".into(),
-            limit: config.replication.command_limit.0,
-            stream_limit: config.replication.stream_limit.0,
-            kstat: KSTAT.into(),
-        }),
+        zfs: Arc::new(commands_of_zfs),
         outside: Arc::new(Machine::new(&config)),
         peer: client,
         layout: config.layout(),

@@ -19,6 +19,7 @@ use super::frame::{self, Frame, PIECE};
 use super::{Heard, Reply, Request, Tls, VERSION};
 use crate::act::{Peer, PeerError};
 use crate::core::{Offer, PeerView, Target};
+use crate::release::{self, Host, HostError, Told};
 use crate::zfs::{Guid, Stream};
 
 /// A limit that is none.
@@ -130,7 +131,7 @@ impl Client {
     }
 
     /// A connection that is taken out of its place, so that one on which something went wrong is not used again.
-    async fn take(&self, slot: &mut Option<Connection>) -> Result<Connection, PeerError> {
+    async fn connected(&self, slot: &mut Option<Connection>) -> Result<Connection, PeerError> {
         match slot.take() {
             Some(connection) => Ok(connection),
             None => self.dial().await.map_err(lost),
@@ -138,7 +139,11 @@ impl Client {
     }
 
     async fn ask(&self, slot: &mut Option<Connection>, request: &Request) -> Result<PeerView, PeerError> {
-        let mut connection = self.take(slot).await?;
+        understood(self.exchange(slot, request).await?)
+    }
+
+    async fn exchange(&self, slot: &mut Option<Connection>, request: &Request) -> Result<Reply, PeerError> {
+        let mut connection = self.connected(slot).await?;
         frame::say(&mut connection.write, request, self.limits.silence)
             .await
             .map_err(lost)?;
@@ -146,7 +151,39 @@ impl Client {
             .await
             .map_err(lost)?;
         *slot = Some(connection);
-        understood(reply)
+        Ok(reply)
+    }
+
+    /// Sends a request and the stream that belongs to it.
+    async fn with_stream(&self, request: &Request, mut stream: Stream) -> Result<Reply, PeerError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.connected(&mut slot).await?;
+        let Connection { read, write } = &mut connection;
+        let limits = self.limits;
+        frame::say(write, request, limits.silence).await.map_err(lost)?;
+        let ended = {
+            // A refusal may come before the stream has ended. Until then only the pump has a limit, on silence.
+            let mut reply = pin!(frame::hear::<_, Reply>(read, FOREVER));
+            let mut sent = pin!(pump(&mut stream, write, limits.silence));
+            tokio::select! {
+                reply = &mut reply => Ended::Early(reply.map_err(lost)?),
+                sent = &mut sent => {
+                    let sent = sent.map_err(lost)?;
+                    let reply = timeout(limits.answer, &mut reply).await;
+                    let reply = reply.map_err(|_| PeerError::Lost("no answer to a stream".to_owned()))?;
+                    Ended::Whole(sent, reply.map_err(lost)?)
+                }
+            }
+        };
+        match ended {
+            Ended::Whole(sent, reply) => {
+                *slot = Some(connection);
+                sent.map_err(|error| PeerError::Source(error.to_string()))?;
+                Ok(reply)
+            }
+            // The pump was stopped, perhaps in the middle of a frame: this connection is of no more use.
+            Ended::Early(reply) => Ok(reply),
+        }
     }
 }
 
@@ -154,6 +191,43 @@ fn understood(reply: Reply) -> Result<PeerView, PeerError> {
     match reply {
         Reply::View(view) => Ok(view),
         Reply::Refused(refusal) => Err(PeerError::Refused(refusal)),
+        Reply::Releases(_) | Reply::Release(_) => Err(PeerError::Lost("it answered something else".to_owned())),
+    }
+}
+
+fn of_host(error: PeerError) -> HostError {
+    match error {
+        PeerError::Refused(refusal) => HostError::Refused(refusal.to_string()),
+        PeerError::Source(why) => HostError::Refused(format!("the stream could not be read: {why}")),
+        PeerError::Lost(why) => HostError::Lost(why),
+    }
+}
+
+/// The other node, asked about releases.
+#[async_trait]
+impl Host for Client {
+    async fn ask(&self, ask: release::Ask) -> Result<Told, HostError> {
+        let mut slot = self.connection.lock().await;
+        match self.exchange(&mut slot, &Request::Releases(ask)).await {
+            Ok(Reply::Releases(told)) => told.map_err(HostError::Refused),
+            Ok(other) => Err(of_host(not_about_releases(other))),
+            Err(error) => Err(of_host(error)),
+        }
+    }
+
+    async fn take(&self, name: release::Name, stream: Stream) -> Result<(), HostError> {
+        match self.with_stream(&Request::Release(name), stream).await {
+            Ok(Reply::Release(done)) => done.map_err(HostError::Refused),
+            Ok(other) => Err(of_host(not_about_releases(other))),
+            Err(error) => Err(of_host(error)),
+        }
+    }
+}
+
+fn not_about_releases(reply: Reply) -> PeerError {
+    match understood(reply) {
+        Err(error) => error,
+        Ok(_) => PeerError::Lost("it answered something else".to_owned()),
     }
 }
 
@@ -177,37 +251,8 @@ async fn pump(stream: &mut Stream, write: &mut WriteHalf<Wire>, limit: Duration)
 
 #[async_trait]
 impl Peer for Client {
-    async fn offer(&self, offer: Offer, mut stream: Stream) -> Result<PeerView, PeerError> {
-        let mut slot = self.connection.lock().await;
-        let mut connection = self.take(&mut slot).await?;
-        let Connection { read, write } = &mut connection;
-        let limits = self.limits;
-        frame::say(write, &Request::Offer(offer), limits.silence)
-            .await
-            .map_err(lost)?;
-        let ended = {
-            // A refusal may come before the stream has ended. Until then only the pump has a limit, on silence.
-            let mut reply = pin!(frame::hear::<_, Reply>(read, FOREVER));
-            let mut sent = pin!(pump(&mut stream, write, limits.silence));
-            tokio::select! {
-                reply = &mut reply => Ended::Early(reply.map_err(lost)?),
-                sent = &mut sent => {
-                    let sent = sent.map_err(lost)?;
-                    let reply = timeout(limits.answer, &mut reply).await;
-                    let reply = reply.map_err(|_| PeerError::Lost("no answer to a stream".to_owned()))?;
-                    Ended::Whole(sent, reply.map_err(lost)?)
-                }
-            }
-        };
-        match ended {
-            Ended::Whole(sent, reply) => {
-                *slot = Some(connection);
-                sent.map_err(|error| PeerError::Source(error.to_string()))?;
-                understood(reply)
-            }
-            // The pump was stopped, perhaps in the middle of a frame: this connection is of no more use.
-            Ended::Early(reply) => understood(reply),
-        }
+    async fn offer(&self, offer: Offer, stream: Stream) -> Result<PeerView, PeerError> {
+        understood(self.with_stream(&Request::Offer(offer), stream).await?)
     }
 
     async fn abort(&self, target: Target, snapshot: Guid) -> Result<PeerView, PeerError> {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::heard::Heard;
 pub use self::tls::{Tls, TlsError};
 use crate::core::{Offer, PeerView, Refusal, Target};
+use crate::release::{Ask, Name, Told};
 use crate::zfs::Guid;
 
 /// Of this protocol; another one is refused.
@@ -42,6 +43,10 @@ pub enum Request {
         /// Snapshot that names a tail.
         snapshot: Guid,
     },
+    /// Something about releases of the configuration.
+    Releases(Ask),
+    /// Take this release, whose stream follows at once.
+    Release(Name),
 }
 
 /// What is answered.
@@ -52,4 +57,8 @@ pub enum Reply {
     View(PeerView),
     /// No.
     Refused(Refusal),
+    /// About releases.
+    Releases(Result<Told, String>),
+    /// What came of a release.
+    Release(Result<(), String>),
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::frame::{self, Frame};
 use super::{Reply, Request, Tls, VERSION};
 use crate::core::{Offer, PeerView, Refusal, Target};
+use crate::release::{Host, HostError};
 use crate::zfs::{Guid, Stream};
 
 /// Something that only the agent can answer.
@@ -50,6 +52,8 @@ pub struct Server {
     pub view: watch::Receiver<PeerView>,
     /// To the agent.
     pub calls: mpsc::Sender<Call>,
+    /// The releases of this node; none of the agent's business, so mail does not wait for them.
+    pub releases: Arc<dyn Host>,
     /// A peer that is silent for longer is lost.
     pub silence: Duration,
 }
@@ -102,7 +106,22 @@ impl Server {
                     let reply = self.ask(call, answered).await;
                     frame::say(&mut wire, &reply, self.silence).await?;
                 }
-                Request::Offer(offer) => self.offer(&mut wire, offer).await?,
+                Request::Offer(offer) => {
+                    debug!("offered {offer:?}");
+                    let (pieces, stream) = incoming();
+                    let (answer, answered) = oneshot::channel();
+                    let reply = self.ask(Call::Offer { offer, stream, answer }, answered);
+                    self.with_stream(&mut wire, pieces, reply).await?;
+                }
+                Request::Releases(ask) => {
+                    let told = self.releases.ask(ask).await.map_err(in_words);
+                    frame::say(&mut wire, &Reply::Releases(told), self.silence).await?;
+                }
+                Request::Release(name) => {
+                    let (pieces, stream) = incoming();
+                    let reply = async { Reply::Release(self.releases.take(name, stream).await.map_err(in_words)) };
+                    self.with_stream(&mut wire, pieces, reply).await?;
+                }
             }
         }
     }
@@ -123,16 +142,13 @@ impl Server {
         }
     }
 
-    async fn offer<W: AsyncRead + tokio::io::AsyncWrite + Unpin>(&self, wire: &mut W, offer: Offer) -> io::Result<()> {
-        let (pieces, incoming) = mpsc::channel(8);
-        let (answer, answered) = oneshot::channel();
-        let stream: Stream = Box::new(Incoming {
-            pieces: incoming,
-            piece: Vec::new(),
-            at: 0,
-            whole: false,
-        });
-        debug!("offered {offer:?}");
+    /// Passes on the stream that follows a request, and says what came of it.
+    async fn with_stream<W: AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        wire: &mut W,
+        pieces: mpsc::Sender<Piece>,
+        reply: impl Future<Output = Reply>,
+    ) -> io::Result<()> {
         let (mut read, mut write) = tokio::io::split(wire);
         let silence = self.silence;
         let receive = async {
@@ -150,12 +166,18 @@ impl Server {
             }
         };
         let reply = async {
-            let reply = self.ask(Call::Offer { offer, stream, answer }, answered).await;
+            let reply = reply.await;
             frame::say(&mut write, &reply, silence).await
         };
         // An error of either drops the other: the stream then breaks off for who reads it.
         tokio::try_join!(receive, reply)?;
         write.flush().await
+    }
+}
+
+fn in_words(error: HostError) -> String {
+    match error {
+        HostError::Refused(why) | HostError::Lost(why) => why,
     }
 }
 
@@ -166,6 +188,18 @@ async fn forward(pieces: &mut Option<mpsc::Sender<Piece>>, piece: Piece) {
     {
         *pieces = None;
     }
+}
+
+/// A stream and the place where its pieces go.
+fn incoming() -> (mpsc::Sender<Piece>, Stream) {
+    let (pieces, incoming) = mpsc::channel(8);
+    let stream = Incoming {
+        pieces: incoming,
+        piece: Vec::new(),
+        at: 0,
+        whole: false,
+    };
+    (pieces, Box::new(stream))
 }
 
 enum Piece {

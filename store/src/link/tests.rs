@@ -14,6 +14,8 @@ use super::*;
 use crate::act::{Peer, PeerError};
 use crate::config::{LinkConfig, Span};
 use crate::core::Standing;
+use crate::release::{Host, HostError};
+use crate::zfs::Stream;
 
 /// An authority and the certificates it gave.
 pub(crate) struct Authority {
@@ -55,6 +57,28 @@ impl Authority {
             heartbeat: second,
         };
         Tls::from_files(&link, peer).expect("files that fit")
+    }
+}
+
+/// Keeps what it takes.
+#[derive(Default)]
+pub(crate) struct Shelf(tokio::sync::Mutex<Vec<(Name, Vec<u8>)>>);
+
+#[async_trait::async_trait]
+impl Host for Shelf {
+    async fn ask(&self, _: Ask) -> Result<Told, HostError> {
+        match self.0.lock().await.len() {
+            0 => Err(HostError::Refused("the shelf is empty".to_owned())),
+            number => Ok(Told::Begun(number as u64)),
+        }
+    }
+
+    async fn take(&self, name: Name, mut stream: Stream) -> Result<(), HostError> {
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes).await;
+        read.map_err(|error| HostError::Refused(error.to_string()))?;
+        self.0.lock().await.push((name, bytes));
+        Ok(())
     }
 }
 
@@ -108,6 +132,7 @@ async fn ends(client: Tls, server: Tls) -> Ends {
         peer: "mail1".to_owned(),
         view: shown,
         calls,
+        releases: Arc::new(Shelf::default()),
         silence: Duration::from_secs(5),
     };
     Ends {
@@ -272,4 +297,26 @@ async fn a_peer_that_accepts_and_says_nothing_counts_as_lost() {
     let client = Client::new(authority.tls("mail1", "mail2"), "mail1".to_owned(), address, short);
     let told = client.state().await.map(|(_, said)| said);
     assert!(matches!(told, Some(Err(PeerError::Lost(_)))), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_release_goes_over_and_is_not_the_agents_business() {
+    let authority = Authority::new();
+    let ends = ends(authority.tls("mail1", "mail2"), authority.tls("mail2", "mail1")).await;
+    let name = Name {
+        id: "20260101T000000Z-aaaaaaaa".to_owned(),
+        seal: serde_json::from_str("\"aa\"").expect("a seal"),
+    };
+    let refused = Host::ask(&ends.client, Ask::List).await;
+    assert_eq!(refused, Err(HostError::Refused("the shelf is empty".to_owned())));
+    let bytes = vec![7; 300_000];
+    let stream: Stream = Box::new(std::io::Cursor::new(bytes));
+    ends.client.take(name, stream).await.expect("it is taken");
+    assert_eq!(Host::ask(&ends.client, Ask::List).await, Ok(Told::Begun(1)));
+    ends.client
+        .state()
+        .await
+        .expect("a free connection")
+        .1
+        .expect("it goes on");
 }

@@ -6,6 +6,7 @@ mod merge;
 mod mounts;
 mod stash;
 mod uids;
+mod writers;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -115,6 +116,10 @@ impl Outside for Machine {
 
     async fn close_doors(&self) -> Result<(), OutsideError> {
         each(&self.doors.close, self.doors.limit.0).await
+    }
+
+    async fn end_writers(&self) -> Result<(), OutsideError> {
+        writers::end(Path::new("/proc"), &self.mountpoint).await
     }
 
     async fn lift_uids(&self) -> Result<(), OutsideError> {

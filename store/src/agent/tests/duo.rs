@@ -43,6 +43,11 @@ impl Outside for FakeOutside {
         Ok(())
     }
 
+    async fn end_writers(&self) -> Result<(), OutsideError> {
+        self.pool.end_writer();
+        Ok(())
+    }
+
     async fn lift_uids(&self) -> Result<(), OutsideError> {
         match self.lift_fails.load(Ordering::SeqCst) {
             0 => Ok(()),
@@ -144,6 +149,7 @@ impl Duo {
             peer: peer_name.to_owned(),
             view: view_out,
             calls,
+            releases: Arc::new(crate::link::tests::Shelf::default()),
             silence: Duration::from_secs(5),
         };
         let listener = TcpListener::bind(node.address).await.expect("the port is free again");

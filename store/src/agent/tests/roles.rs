@@ -124,3 +124,11 @@ async fn uids_that_cannot_be_lifted_at_all_make_a_promote_fail_with_closed_doors
     .await;
     assert!(!duo.nodes[0].pool.is_writable(MAIL));
 }
+
+#[tokio::test]
+async fn writers_that_come_one_after_the_other_do_not_keep_the_role() {
+    let duo = Duo::in_step(Policy::Accept).await;
+    duo.nodes[0].pool.writers(3);
+    duo.ask(0, Command::Demote).await.expect("each of them is ended");
+    assert!(!duo.nodes[0].pool.is_writable(MAIL));
+}

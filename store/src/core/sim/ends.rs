@@ -47,6 +47,10 @@ impl Outside for SimOutside<'_> {
         Ok(())
     }
 
+    async fn end_writers(&self) -> Result<(), OutsideError> {
+        Ok(())
+    }
+
     async fn lift_uids(&self) -> Result<(), OutsideError> {
         Ok(())
     }

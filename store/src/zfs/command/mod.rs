@@ -17,9 +17,11 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use self::head::Headed;
-pub use self::spawn::output;
 use self::spawn::{build, fed, start};
+pub use self::spawn::{output, run};
 use self::stream::{Checked, finish};
+use crate::config::Config;
+
 use super::{
     Change, Dataset, Disk, Mark, NewProperties, Received, Sending, Since, Snapshot, Stream, TAG, Zfs, ZfsError, parse,
     property,
@@ -40,6 +42,9 @@ pub struct Commands {
     pub kstat: PathBuf,
 }
 
+/// Where OpenZFS shows its counters on Linux.
+const KSTAT: &str = "/proc/spl/kstat/zfs";
+
 /// A snapshot and what it is, in one command and one transaction (zfs-program(8)); `zfs snapshot` and `zfs get` are two,
 /// and starting a command is most of what a small snapshot costs.
 const SNAPSHOT: &str = "\
@@ -50,7 +55,19 @@ return {guid = zfs.get_prop(name, 'guid'), written = zfs.get_prop(name, 'written
 ";
 
 impl Commands {
-    async fn zfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, ZfsError> {
+    /// With the limits of a configuration, and the programs of this machine.
+    pub fn of(config: &Config) -> Commands {
+        Commands {
+            zfs: "zfs".into(),
+            zpool: "zpool".into(),
+            limit: config.replication.command_limit.0,
+            stream_limit: config.replication.stream_limit.0,
+            kstat: KSTAT.into(),
+        }
+    }
+
+    /// Runs `zfs` to its end and gives what it printed.
+    pub(crate) async fn zfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, ZfsError> {
         output(build(&self.zfs, args), self.limit).await
     }
 

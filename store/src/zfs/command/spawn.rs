@@ -49,6 +49,11 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String, Zfs
     well(&shown, &done)
 }
 
+/// Runs a program with its arguments to its end and gives its standard output.
+pub async fn run<S: AsRef<OsStr>>(program: &str, args: &[S], limit: Duration) -> Result<String, ZfsError> {
+    output(build(program, args), limit).await
+}
+
 /// Like [`output`], with something on standard input.
 pub async fn fed(mut command: Command, input: &str, limit: Duration) -> Result<String, ZfsError> {
     let (mut child, shown) = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;

@@ -165,7 +165,13 @@ impl Zfs for FakePool {
     }
 
     async fn set_readonly(&self, name: &str, readonly: bool) -> Result<(), ZfsError> {
-        self.on(name, |dataset| dataset.readonly = readonly)
+        self.run(|inner| {
+            if readonly && inner.writers > 0 {
+                return Err(failed("zfs set", "cannot set mount attributes"));
+            }
+            inner.get(name)?.readonly = readonly;
+            Ok(())
+        })
     }
 
     async fn set_mountpoint(&self, name: &str, _: Option<&str>) -> Result<(), ZfsError> {

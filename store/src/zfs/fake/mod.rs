@@ -55,6 +55,8 @@ struct Inner {
     receives_refused: bool,
     no_pool: bool,
     checksum_errors: u64,
+    /// Programs with a file open for writing.
+    writers: u32,
 }
 
 /// The model.
@@ -235,6 +237,17 @@ impl FakePool {
     /// A planted defect: receives roll back first, as `recv -F` does.
     pub fn force_receives(&self) {
         self.lock().forced_receive = true;
+    }
+
+    /// So many programs have a file open for writing: nothing becomes read-only.
+    pub fn writers(&self, writers: u32) {
+        self.lock().writers = writers;
+    }
+
+    /// One of them ends.
+    pub fn end_writer(&self) {
+        let mut inner = self.lock();
+        inner.writers = inner.writers.saturating_sub(1);
     }
 
     /// Its disks take nothing in.
