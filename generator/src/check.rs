@@ -20,12 +20,14 @@ mod database;
 mod dns;
 mod election;
 mod explain;
+mod filter;
 mod holdings;
 mod mail;
 mod mailboxes;
 mod mariadb;
 mod names;
 mod options;
+mod pmg;
 mod pool;
 mod programs;
 mod queue;
@@ -87,6 +89,8 @@ pub fn examine(loaded: &Loaded) -> Examined {
         mariadb::check,
         queue::check,
         mail::check,
+        filter::check,
+        pmg::check,
         options::check,
         dns::check,
         zone::check,
@@ -112,6 +116,12 @@ pub fn check_certificates(secrets: &Secrets, cluster: &Cluster, now: OffsetDateT
     let mut found = certificates::check(secrets, cluster, now);
     found.extend(authorities::check(secrets, cluster));
     found
+}
+
+/// What is wrong with one certificate among the secrets at that time: `certificates.NODE`, or that for mail programs
+/// ([`crate::secrets::PROGRAMS`]).
+pub fn check_certificate(secrets: &Secrets, cluster: &Cluster, name: &str, now: OffsetDateTime) -> Vec<Finding> {
+    certificates::check_one(secrets, cluster, name, now)
 }
 
 /// Everything about a file of secrets at that time: weak ones, what it lacks and what nothing needs, certificates.

@@ -20,10 +20,12 @@ mod certificate;
 mod derive;
 mod dkim;
 mod file;
+mod import;
 mod password;
 mod rotate;
 
 pub use dkim::DkimKey;
+pub use import::{ImportError, PROGRAMS};
 pub use password::{ROUNDS, mailbox_hash};
 pub use rotate::{
     AUTHORITY, CERTIFICATES, COROSYNC, DATABASE, DKIM, MAILBOXES, Previous, REPLICATION, RotateError, Rotated, WEBMAIL,
@@ -73,6 +75,10 @@ pub struct Secrets {
     /// One certificate and key a node, by node name; its names cover the node's FQDN, its short name, its address, and
     /// what it serves (a load balancer: the webmail host, and the names under which it publishes policy and settings; a mail node: the webmail host, `localhost` and the name for mail programs).
     pub certificates: BTreeMap<String, Certificate>,
+    /// The certificate that the mail nodes show to mail programs, by the name that those are set to ([access]); without one
+    /// they show the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs_certificate: Option<Certificate>,
     /// The key with which mail is signed; made where the description asks for signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dkim: Option<DkimKey>,
@@ -231,6 +237,7 @@ impl Secrets {
             database_passwords: BTreeMap::new(),
             mailbox_passwords: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            programs_certificate: None,
             dkim: None,
             previous: Previous::default(),
         };

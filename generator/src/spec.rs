@@ -10,6 +10,7 @@ mod access;
 mod allowed;
 mod authenticity;
 mod election;
+mod filter;
 mod load;
 mod monitoring;
 mod published;
@@ -17,6 +18,7 @@ mod silence;
 mod span;
 mod storage;
 mod store;
+mod target;
 mod tls;
 mod virtual_address;
 
@@ -24,6 +26,7 @@ pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
 pub use authenticity::{Authenticity, DmarcPolicy, TransportPolicy};
 pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
+pub use filter::{Filter, Signatures};
 pub use load::{LoadError, Loaded};
 pub use monitoring::Monitoring;
 pub use published::{Publication, Published};
@@ -31,6 +34,7 @@ pub use silence::Silence;
 pub use span::Span;
 pub use storage::{Disks, Existing, Filesystem, Storage, Synchronised};
 pub use store::{Layout, PeerMissing, Store};
+pub use target::{MAIL_NODES, Pmg, Setting, Target};
 pub use tls::{Tls, TlsProfile};
 pub use virtual_address::VirtualAddress;
 
@@ -59,6 +63,12 @@ pub struct Cluster {
     /// How receivers tell the cluster's mail from forgeries; left out, it is not signed.
     #[serde(default)]
     pub authenticity: Option<Authenticity>,
+    /// What the gateways look at before they take mail in; left out, nothing.
+    #[serde(default)]
+    pub filter: Option<Filter>,
+    /// Further settings of gateways that are Proxmox Mail Gateways.
+    #[serde(default)]
+    pub pmg: Option<Pmg>,
     /// Mail accounts to create at the first installation; more are added in the `vmail` database later.
     #[serde(default, rename = "mailbox")]
     pub mailboxes: Vec<Mailbox>,
@@ -140,6 +150,9 @@ pub struct Node {
     /// Exactly one mail node is the primary: webmail's first choice, and the first next hop of mail.
     #[serde(default)]
     pub primary: bool,
+    /// What is installed on it: `debian-13`, or for a gateway `pmg`.
+    #[serde(default)]
+    pub target: Target,
     /// A mail node's own disks for the pool of the mail store, where they differ from those in `[store]`.
     #[serde(default)]
     pub disks: Vec<String>,

@@ -12,7 +12,7 @@ fn help_teaches() {
     for verb in ["check", "secrets", "render", "diff", "schema", "completions", "man"] {
         insta::assert_snapshot!(format!("help-{verb}"), out(&generator(&[verb, "--help"])));
     }
-    for verb in ["init", "check", "rotate"] {
+    for verb in ["init", "check", "import", "rotate"] {
         insta::assert_snapshot!(
             format!("help-secrets-{verb}"),
             out(&generator(&["secrets", verb, "--help"]))
@@ -301,13 +301,14 @@ fn there_is_a_manual_page_for_each_verb() {
     let (_dir, pages) = folder();
     let output = generator(&["man", "--out", &pages]);
     assert_eq!(status(&output), 0, "{}", err(&output));
-    assert!(out(&output).ends_with(": 11 pages\n"), "{}", out(&output));
+    assert!(out(&output).ends_with(": 12 pages\n"), "{}", out(&output));
     let read = |name: &str| std::fs::read_to_string(Path::new(&pages).join(name)).unwrap();
     for verb in [
         "check",
         "secrets",
         "secrets-init",
         "secrets-check",
+        "secrets-import",
         "secrets-rotate",
         "render",
         "diff",

@@ -340,3 +340,77 @@ fn certificates_that_do_not_cover_a_name_are_found_by_the_check_of_a_description
     let said = "error[certificate-name]: the certificate of lb does not cover post.example.org\n";
     assert!(out(&output).contains(said), "{}", out(&output));
 }
+
+/// The certificate that somebody else's authority gave to the machine `lb`, in files.
+fn public_certificate(kept: &Kept) -> (String, String) {
+    let file = kept.dir.path().join("elsewhere.toml");
+    let output = generator(&["secrets", "init", PAIR, "--secrets", file.to_str().unwrap()]);
+    assert_eq!(status(&output), 0, "{}", err(&output));
+    let lb = generator::secrets::Secrets::load(&file).unwrap().certificates["lb"].clone();
+    let path = |name: &str, text: &str| {
+        let path = kept.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    (path("fullchain.pem", &lb.certificate), path("privkey.pem", &lb.key))
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_taken_over_and_reaches_webmail() {
+    let kept = Kept::new();
+    let (chain, key) = public_certificate(&kept);
+    let imported = kept.secrets("import", &["certificates.lb", "--chain", &chain, "--key", &key]);
+    assert_eq!(status(&imported), 0, "{}", err(&imported));
+    insta::assert_snapshot!(kept.plain(&out(&imported)));
+    assert_eq!(status(&kept.render()), 0);
+    let shown = std::fs::read_to_string(format!("{}/lb/root/etc/haproxy/certs/webmail.pem", kept.files)).unwrap();
+    assert!(shown.contains(&std::fs::read_to_string(&chain).unwrap()));
+    let again = kept.secrets("import", &["certificates.lb", "--chain", &chain, "--key", &key]);
+    assert_eq!(
+        kept.plain(&out(&again)),
+        "DIR/secrets.toml: it is that certificate already\n"
+    );
+}
+
+#[test]
+fn a_certificate_that_does_not_cover_what_clients_look_for_is_not_taken_over() {
+    let kept = Kept::new();
+    let (chain, key) = public_certificate(&kept);
+    let before = kept.text();
+    let refused = kept.secrets("import", &["certificates.gateway", "--chain", &chain, "--key", &key]);
+    assert_eq!(status(&refused), 1);
+    let said = err(&refused);
+    assert!(
+        said.contains("the certificate of gateway does not cover gateway.example.org"),
+        "{said}"
+    );
+    assert!(said.ends_with("nothing was written\n"), "{said}");
+    assert_eq!(kept.text(), before);
+}
+
+#[test]
+fn a_key_file_that_is_not_there_is_named() {
+    let kept = Kept::new();
+    let (chain, _) = public_certificate(&kept);
+    let refused = kept.secrets("import", &["certificates.lb", "--chain", &chain, "--key", "none.pem"]);
+    assert_eq!(status(&refused), 3);
+    assert!(err(&refused).starts_with("error: none.pem: "), "{}", err(&refused));
+}
+
+#[test]
+fn a_credential_of_systemd_is_read_whatever_its_access_list_looks_like() {
+    let kept = Kept::new();
+    let mode = |mode| std::fs::set_permissions(&kept.file, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o440);
+    let check = |folder: &str| {
+        let mut command = Command::cargo_bin("generator").unwrap();
+        command.args(["secrets", "check", PAIR, "--secrets", &kept.file]);
+        command.env("CREDENTIALS_DIRECTORY", folder).current_dir(here(""));
+        command.output().unwrap()
+    };
+    let folder = kept.dir.path().to_str().unwrap().to_owned();
+    assert_eq!(status(&check(&folder)), 0);
+    let refused = check("/run/credentials/another.service");
+    assert_eq!(status(&refused), 4);
+    assert!(err(&refused).contains("others can read this file"), "{}", err(&refused));
+}

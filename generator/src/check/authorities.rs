@@ -64,7 +64,7 @@ fn finding(code: &'static str, cluster: &Cluster, node: &Node) -> Finding {
     )
     .why(consequence)
     .help(format!(
-        "put one of a public authority into the secrets, `certificates.{}`; until then `mta_sts = \"testing\"`",
+        "take one of a public authority over: generator secrets import certificates.{}; until then `mta_sts = \"testing\"`",
         node.name
     ))
 }

@@ -7,7 +7,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
 use super::{Finding, rules};
-use crate::secrets::Secrets;
+use crate::secrets::{CERTIFICATES, Secrets};
 use crate::spec::{Cluster, Node, Role};
 
 /// Days before its end from which a certificate is warned about; a rotation renews those of the cluster's own authority
@@ -17,12 +17,45 @@ const SOON: i64 = 30;
 pub(super) fn check(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
     let mut found = read("`ca_certificate`", &secrets.ca_certificate, &[], now);
     for node in &cluster.nodes {
-        if let Some(certificate) = secrets.certificates.get(&node.name) {
-            let what = format!("the certificate of {}", node.name);
-            found.extend(read(&what, &certificate.certificate, &wanted(cluster, node), now));
-        }
+        found.extend(of_node(secrets, cluster, node, now));
     }
+    found.extend(of_programs(secrets, cluster, now));
     found
+}
+
+/// The certificate of that name among the secrets: `certificates.NODE`, or that of mail programs.
+pub(super) fn check_one(secrets: &Secrets, cluster: &Cluster, name: &str, now: OffsetDateTime) -> Vec<Finding> {
+    let node = cluster
+        .nodes
+        .iter()
+        .find(|node| format!("{CERTIFICATES}.{}", node.name) == name);
+    match node {
+        Some(node) => of_node(secrets, cluster, node, now),
+        None => of_programs(secrets, cluster, now),
+    }
+}
+
+fn of_node(secrets: &Secrets, cluster: &Cluster, node: &Node, now: OffsetDateTime) -> Vec<Finding> {
+    let Some(certificate) = secrets.certificates.get(&node.name) else {
+        return Vec::new();
+    };
+    let what = format!("the certificate of {}", node.name);
+    read(&what, &certificate.certificate, &wanted(cluster, node), now)
+}
+
+fn of_programs(secrets: &Secrets, cluster: &Cluster, now: OffsetDateTime) -> Vec<Finding> {
+    match (&secrets.programs_certificate, &cluster.access) {
+        (Some(certificate), Some(access)) => {
+            let wanted = std::slice::from_ref(&access.host);
+            read(
+                "the certificate for mail programs",
+                &certificate.certificate,
+                wanted,
+                now,
+            )
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The names under which clients of the node look for it.
@@ -51,7 +84,7 @@ fn wanted(cluster: &Cluster, node: &Node) -> Vec<String> {
 }
 
 fn finding(code: &'static str, message: String, why: &str) -> Finding {
-    rules::finding(code, message).why(why).help("one of the cluster's own authority: generator secrets rotate; one from elsewhere: put the renewed one into the file; then render, and install on the node")
+    rules::finding(code, message).why(why).help("one of the cluster's own authority: generator secrets rotate; one from elsewhere: once it is renewed, generator secrets import; then render, and install on the node")
 }
 
 fn read(what: &str, pem: &str, wanted: &[String], now: OffsetDateTime) -> Vec<Finding> {
@@ -141,6 +174,24 @@ mod tests {
         assert_eq!(
             found,
             ["certificate-name: the certificate of lb does not cover post.example.org"]
+        );
+    }
+
+    #[test]
+    fn the_one_for_mail_programs_has_to_cover_the_name_that_they_are_set_to() {
+        let mut cluster: Cluster = ::toml::from_str(include_str!("../../examples/access.toml")).unwrap();
+        let mut secrets = Secrets::from_seed(&cluster, 1).unwrap();
+        secrets.programs_certificate = secrets.certificates.get("mail1").cloned();
+        let messages = |cluster: &Cluster| -> Vec<String> {
+            let found = check(&secrets, cluster, rcgen::date_time_ymd(2030, 12, 10));
+            let of_programs = found.into_iter().filter(|f| f.message.contains("mail programs"));
+            of_programs.map(|f| f.message).collect()
+        };
+        assert_eq!(messages(&cluster), [""; 0]);
+        cluster.access.as_mut().unwrap().host = "post.example.org".into();
+        assert_eq!(
+            messages(&cluster),
+            ["the certificate for mail programs does not cover post.example.org"]
         );
     }
 

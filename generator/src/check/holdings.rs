@@ -1,14 +1,19 @@
 //! Does a file of secrets belong to the description: what it lacks, what nothing needs, and what a rotation left.
 
 use super::{Finding, rules};
-use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, DKIM, MAILBOXES, Secrets};
+use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, DKIM, MAILBOXES, PROGRAMS, Secrets};
 use crate::spec::Cluster;
 
 pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
     let needed = needed(cluster);
     let held = held(secrets);
     let lacking = needed.iter().filter(|name| !held.contains(name));
-    let surplus = held.iter().filter(|name| !needed.contains(name));
+    let unused = secrets
+        .programs_certificate
+        .as_ref()
+        .filter(|_| cluster.access.is_none());
+    let unused = unused.map(|_| PROGRAMS.to_owned());
+    let surplus = held.iter().filter(|name| !needed.contains(name)).chain(&unused);
     let mut found: Vec<Finding> = lacking
         .map(|name| {
             rules::finding("missing-secret", format!("`{name}` is missing"))

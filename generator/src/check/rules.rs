@@ -76,6 +76,7 @@ pub const RULES: &[Rule] = &[
         "admin-from-unset",
         "administrators are let in from the cluster's own subnet only",
     ),
+    error("attachment-invalid", "an ending that no attachment has"),
     error(
         "bad-option",
         "a raw option would break the file that it is written into",
@@ -142,6 +143,10 @@ pub const RULES: &[Rule] = &[
         "filesystem-is-no-replication",
         "a file system that is taken for replication",
     ),
+    error(
+        "filter-without-gateway",
+        "mail is to be filtered, and nothing filters it",
+    ),
     standing("former-secret", "a value that a rotation replaced is accepted still"),
     error(
         "invalid-access-host",
@@ -158,6 +163,7 @@ pub const RULES: &[Rule] = &[
     error("lmtp-inet-list", "an LMTP next-hop list in a form that stops Postfix"),
     error("load-balancer-count", "more than two load balancers"),
     warning("load-not-shared", "a way of sharing load among one server"),
+    warning("local-signatures", "clamd knows the test file only"),
     error("mail-node-count", "fewer or more than two mail nodes"),
     error(
         "mailbox-name",
@@ -195,6 +201,16 @@ pub const RULES: &[Rule] = &[
     warning("no-time-source", "nothing keeps the nodes' clocks"),
     judgement("no-timeouts", "a time limit of HAProxy that is none"),
     error("open-relay", "a raw option lets everybody relay"),
+    error("outgoing-nothing", "no user may send anything"),
+    error("pmg-name-taken", "a node has the name of both mail nodes"),
+    error("pmg-setting-invalid", "a setting that pmg.conf cannot hold"),
+    error(
+        "pmg-setting-twice",
+        "a setting of pmg.conf that follows from the description already",
+    ),
+    error("pmg-unused", "settings for a Proxmox Mail Gateway that is not there"),
+    error("pmg-with-filter", "a Proxmox Mail Gateway filters by itself"),
+    error("pmg-with-store", "a Proxmox Mail Gateway cannot follow the writer"),
     error("pool-name", "a name that no pool can have"),
     judgement("port-open-to-world", "an inner service's port is open to the world"),
     error("primary-not-mail", "the primary is not a mail node"),
@@ -243,6 +259,7 @@ pub const RULES: &[Rule] = &[
     error("store-limits", "time limits of the mail store that do not go together"),
     error("store-without-gateway", "a mail store to which nobody brings mail"),
     error("subnet-host-bits", "the subnet is not a network's address"),
+    error("target-wrong-role", "a product that cannot have the node's role"),
     error("third-vote", "a third vote that no machine can have"),
     error(
         "time-server-invalid",

@@ -61,10 +61,29 @@ fn watched(findings: &mut Findings<'_>, store: &Store) {
 fn kept(findings: &mut Findings<'_>, store: &Store) {
     if store.keep < 2 {
         let finding = findings
-            .at("store-keep", "store.keep", "two at least", format!("{} confirmed snapshot{} stay", store.keep, if store.keep == 1 { "" } else { "s" }))
+            .at("store-keep", "store.keep", "two at least", match store.keep {
+                1 => "1 confirmed snapshot stays".to_owned(),
+                keep => format!("{keep} confirmed snapshots stay"),
+            })
             .why("while a new one is on its way, the one before it is the only base that both nodes have: without it all mail is copied anew, and what only a dead node has cannot be told from the rest")
             .help("3 is the custom")
             .fix(findings.with("store", "keep", "3"));
+        findings.push(finding);
+    }
+    if store.releases < 2 {
+        let finding = findings
+            .at(
+                "store-keep",
+                "store.releases",
+                "two at least",
+                match store.releases {
+                    1 => "1 configuration release stays".to_owned(),
+                    releases => format!("{releases} configuration releases stay"),
+                },
+            )
+            .why("the agent refuses it: once a release is in place, the one before it is what there is to go back to")
+            .help("10 is the default; a release is as large as the files of both mail nodes, some 15 MB")
+            .fix(findings.with("store", "releases", "10"));
         findings.push(finding);
     }
     let queue = DAY.saturating_mul(findings.cluster().mail.queue_days);
@@ -81,7 +100,7 @@ fn kept(findings: &mut Findings<'_>, store: &Store) {
 
 /// Times that do not go together: the agent refuses them, or waits for what cannot come.
 fn limits(findings: &mut Findings<'_>, store: &Store) {
-    let times: [(&str, &Span); 16] = [
+    let times: [(&str, &Span); 17] = [
         ("interval", &store.interval),
         ("retention", &store.retention),
         ("confirm", &store.confirm),
@@ -98,6 +117,7 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
         ("silence", &store.silence),
         ("active", &store.active),
         ("doveadm", &store.doveadm),
+        ("install", &store.install),
     ];
     for (key, time) in times {
         if time.length().is_zero() || time.length() > LONGEST {

@@ -90,6 +90,8 @@ fn the_examples_have_no_errors() {
         ("redundant.toml", include_str!("../../examples/redundant.toml")),
         ("store.toml", include_str!("../../examples/store.toml")),
         ("role.toml", include_str!("../../examples/role.toml")),
+        ("access.toml", include_str!("../../examples/access.toml")),
+        ("proxmox.toml", include_str!("../../examples/proxmox.toml")),
     ] {
         let loaded = Cluster::parse(name, text).unwrap();
         let findings = check(&loaded);

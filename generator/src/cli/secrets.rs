@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::check::{Format, Part, told};
 use super::{Colors, Outcome, Status, keys, load};
-use crate::check::{check, has_errors, refused_secrets};
+use crate::check::{check, check_certificate, has_errors, refused_secrets};
 use crate::diag;
 use crate::secrets::{RotateError, Rotated, Secrets};
 use crate::spec::Loaded;
@@ -18,7 +18,17 @@ Examples:
   generator secrets init cluster.toml --secrets files/secrets.toml
   generator secrets check cluster.toml --secrets files/secrets.toml
   generator secrets rotate cluster.toml --secrets files/secrets.toml                what is due
-  generator secrets rotate cluster.toml --secrets files/secrets.toml replication_password";
+  generator secrets rotate cluster.toml --secrets files/secrets.toml replication_password
+  generator secrets import cluster.toml --secrets files/secrets.toml certificates.lb --chain fullchain.pem --key privkey.pem";
+
+const IMPORT: &str = "\
+What can have a certificate of another authority:
+  certificates.NODE      a load balancer (webmail's name), or a gateway (its own name, for MTA-STS)
+  programs_certificate   what the mail nodes show to mail programs ([access])
+
+As the hook of an ACME client, e.g. certbot's --deploy-hook, with what then renders and installs:
+  generator secrets import cluster.toml --secrets files/secrets.toml certificates.lb \\
+      --chain \"$RENEWED_LINEAGE/fullchain.pem\" --key \"$RENEWED_LINEAGE/privkey.pem\"";
 
 const ROTATE: &str = "\
 What can be rotated, by its name in the file:
@@ -72,6 +82,24 @@ enum Verb {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Take over a certificate of another authority, e.g. a public one
+    ///
+    /// It is refused if the key belongs to another certificate, the chain is out of order, it does
+    /// not cover the names that clients look for, or has ended. A rotation leaves it alone unless it
+    /// is named; its renewal is imported again.
+    #[command(verbatim_doc_comment, after_help = IMPORT)]
+    Import {
+        #[command(flatten)]
+        files: Files,
+        /// Whose it is, by its name in the file.
+        what: String,
+        /// The certificate, followed by those of the authorities in between; PEM.
+        #[arg(long, value_name = "FILE")]
+        chain: PathBuf,
+        /// Its private key; PEM (PKCS#8, without a passphrase).
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
     /// Give new values to secrets, and say which nodes are to be installed in which order
     ///
     /// Without WHAT: what is missing, what the check refuses, and certificates that end within 30
@@ -99,7 +127,8 @@ struct Files {
 }
 
 pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
-    let (Verb::Init { files } | Verb::Rotate { files, .. } | Verb::Check { files, .. }) = &args.verb;
+    let (Verb::Init { files } | Verb::Rotate { files, .. } | Verb::Import { files, .. } | Verb::Check { files, .. }) =
+        &args.verb;
     if files.secrets == Path::new("-") && !matches!(args.verb, Verb::Check { .. }) {
         let message = "this verb writes the file of the secrets, and `-` is none; name one: --secrets FILE";
         return Err(Outcome::fault(Status::BadInput, message));
@@ -111,6 +140,15 @@ pub(super) fn run(args: &Args, colors: Colors) -> Result<Outcome, Outcome> {
             let secrets = keys::load(&files.secrets)?;
             let part = Part::of_secrets(&files.secrets, &secrets, &loaded.cluster);
             Ok(told(&[part], *format, colors))
+        }
+        Verb::Import {
+            files,
+            what,
+            chain,
+            key,
+        } => {
+            let loaded = described(&files.cluster, colors)?;
+            import(files, what, &text_of(chain)?, &text_of(key)?, &loaded, colors)
         }
         Verb::Rotate { files, what, finish } => rotate(files, what, *finish, &described(&files.cluster, colors)?),
     }
@@ -152,6 +190,48 @@ fn init(files: &Files, loaded: &Loaded) -> Result<Outcome, Outcome> {
         loaded.cluster.nodes.len(),
         loaded.cluster.mailboxes.len(),
     )))
+}
+
+fn text_of(path: &Path) -> Result<String, Outcome> {
+    std::fs::read_to_string(path).map_err(|e| {
+        let status = match e.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData => Status::BadInput,
+            _ => Status::Environment,
+        };
+        Outcome::fault(status, format!("{}: {e}", path.display()))
+    })
+}
+
+fn import(
+    files: &Files,
+    what: &str,
+    chain: &str,
+    key: &str,
+    loaded: &Loaded,
+    colors: Colors,
+) -> Result<Outcome, Outcome> {
+    let before = keys::load(&files.secrets)?;
+    let secrets = before
+        .import(&loaded.cluster, what, chain, key)
+        .map_err(|e| Outcome::fault(Status::BadInput, e))?;
+    let findings = check_certificate(&secrets, &loaded.cluster, what, OffsetDateTime::now_utc());
+    let told = diag::render(&findings, &loaded.name, &loaded.source, colors.err);
+    if has_errors(&findings) {
+        return Err(Outcome {
+            status: Status::Fails,
+            out: String::new(),
+            err: told + "\nnothing was written\n",
+        });
+    }
+    let file = files.secrets.display();
+    if secrets == before {
+        return Ok(Outcome::holds(format!("{file}: it is that certificate already\n")));
+    }
+    let steps = plan::steps(&loaded.cluster, &before, &secrets, &files.cluster, &files.secrets);
+    secrets.save(&files.secrets).map_err(|e| keys::fault(&e))?;
+    let mut outcome = Outcome::holds(format!("{file}: new:\n  {what}\n\n{steps}"));
+    outcome.err = told;
+    Ok(outcome)
 }
 
 fn rotate(files: &Files, what: &[String], finish: bool, loaded: &Loaded) -> Result<Outcome, Outcome> {

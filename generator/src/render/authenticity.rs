@@ -32,6 +32,11 @@ impl Signing {
             key: key.private.clone(),
         }))
     }
+
+    /// The selector under which the key is published that signs.
+    pub(super) fn selector(&self) -> &str {
+        &self.selector
+    }
 }
 
 fn selector(authenticity: &Authenticity, key: &DkimKey) -> String {

@@ -33,6 +33,8 @@ pub(super) fn attributes(path: &str) -> Attributes {
         // provides for this, and the install script puts mysql into it.
         "/etc/ssl/cluster/node.key" => secret(0o640, "ssl-cert"),
         "/etc/haproxy/certs/webmail.pem" => secret(0o600, "root"),
+        // Dovecot and Postfix read it as root.
+        "/etc/ssl/programs/programs.key" => secret(0o600, "root"),
         // proxymap(8) and the table lookups of smtpd(8) run as postfix.
         path if path.starts_with("/etc/postfix/mysql/") => secret(0o640, "postfix"),
         "/etc/dovecot/accounts.conf" => secret(0o600, "root"),
@@ -45,6 +47,9 @@ pub(super) fn attributes(path: &str) -> Attributes {
         | "/usr/local/share/cluster/mailboxes.sql" => secret(0o600, "root"),
         // Read by rspamd, which is never root.
         "/etc/rspamd/dkim.key" => secret(0o640, "_rspamd"),
+        // Postfix and PMG's filter read them as root.
+        "/etc/pmg/pmg-tls.pem" => secret(0o600, "root"),
+        path if path.starts_with("/etc/pmg/dkim/") && path.ends_with(".private") => secret(0o600, "root"),
         "/etc/corosync/authkey" => secret(0o400, "root"),
         path if path.starts_with("/usr/local/sbin/") || path.starts_with("/usr/lib/ocf/") => public(0o755),
         "/etc/nftables.conf" => public(0o755),

@@ -6,8 +6,10 @@ mod agent;
 mod authenticity;
 mod election;
 mod files;
+mod filter;
 mod model;
 mod monitoring;
+mod pmg;
 mod policy;
 mod runbook;
 mod services;
@@ -25,7 +27,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 use crate::bundle::{Bundle, File, Tree, TreeError};
 use crate::secrets::Secrets;
-use crate::spec::{Cluster, Node, Role};
+use crate::spec::{Cluster, Node, Role, Signatures, Target};
 use model::Model;
 
 pub use agent::{Agent, AgentError};
@@ -116,6 +118,7 @@ fn render_node(
     node: &Node,
 ) -> Result<Tree, RenderError> {
     let model = Value::from(Serde(Model::new(cluster, secrets, node)?));
+    let signing = authenticity::Signing::new(cluster, secrets)?;
     let fill = |name: &str| -> Result<String, RenderError> {
         let template = environment.get_template(name);
         template
@@ -130,9 +133,10 @@ fn render_node(
         ..Tree::default()
     };
     for (name, _) in environment.templates() {
-        let Some(path) = target(name, cluster, node).filter(|path| wanted(path, cluster)) else {
+        let Some(path) = target(name, cluster, node).filter(|path| wanted(path, cluster, secrets)) else {
             continue;
         };
+        let path = pmg::path(&path, signing.as_ref());
         let attributes = files::attributes(&path);
         let file = File {
             contents: fill(name)?.into_bytes(),
@@ -179,7 +183,9 @@ fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
             let (part, path) = path.split_once('/')?;
             (election::has(part, cluster, node), path)
         }
-        _ => (folder == "common" || folder == node.role.as_str(), path),
+        "common" => (pmg::shares(node.target, path), path),
+        pmg::FOLDER => (node.target == Target::Pmg, path),
+        _ => (folder == node.role.as_str() && node.target == Target::Debian13, path),
     };
     meant.then(|| format!("/{}", path.trim_end_matches(".j2")))
 }
@@ -196,8 +202,25 @@ const OF_STORE: [&str; 5] = [
 /// Files that only the settings of mail programs need.
 const OF_AUTOCONFIG: [&str; 2] = ["/etc/haproxy/autoconfig.xml", "/etc/haproxy/autodiscover.xml"];
 
-/// Files that only signing needs.
-const OF_AUTHENTICITY: [&str; 1] = ["/etc/rspamd/"];
+/// The key that signs, and for whom.
+const OF_AUTHENTICITY: [&str; 2] = ["/etc/pmg/dkim/", "/etc/rspamd/dkim.key"];
+
+/// Files of what signs and filters.
+const OF_RSPAMD: [&str; 2] = ["/etc/rspamd/", "/etc/systemd/system/rspamd.service.d/"];
+
+/// Files that only the filter needs.
+const OF_FILTER: [&str; 4] = [
+    "/etc/clamav/",
+    "/etc/rspamd/functions.lua",
+    "/etc/systemd/system/clamav-",
+    "/etc/valkey/",
+];
+
+/// What clamd knows where nothing is fetched.
+const OF_LOCAL_SIGNATURES: [&str; 1] = ["/etc/clamav/signatures/"];
+
+/// Names that attachments may not have.
+const ATTACHMENTS: &str = "/etc/rspamd/refused-attachments.map";
 
 /// Files that only the exporters need.
 const OF_MONITORING: [&str; 4] = [
@@ -206,6 +229,9 @@ const OF_MONITORING: [&str; 4] = [
     "/etc/systemd/system/cluster-figures.",
     "/usr/local/sbin/cluster-figures",
 ];
+
+/// The certificate that mail programs are shown, where it is not the node's own.
+const OF_PROGRAMS: &str = "/etc/ssl/programs/";
 
 /// Files that only two load balancers with one address need.
 const OF_VIRTUAL_ADDRESS: [&str; 4] = [
@@ -217,18 +243,34 @@ const OF_VIRTUAL_ADDRESS: [&str; 4] = [
 
 /// The schema of a database that is not replicated is left out, and so are time servers and a mail store that are not
 /// described.
-fn wanted(path: &str, cluster: &Cluster) -> bool {
+fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
     if OF_STORE.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.store.is_some();
     }
     if OF_MONITORING.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.monitoring.is_some();
     }
+    if path.starts_with(OF_PROGRAMS) {
+        return model::for_programs(cluster, secrets).is_some();
+    }
     if OF_VIRTUAL_ADDRESS.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.virtual_address().is_some();
     }
     if OF_AUTHENTICITY.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.authenticity.is_some();
+    }
+    let filter = cluster.filter.as_ref();
+    if path == ATTACHMENTS {
+        return filter.is_some_and(|filter| !filter.refused_attachments.is_empty());
+    }
+    if OF_LOCAL_SIGNATURES.iter().any(|prefix| path.starts_with(prefix)) {
+        return filter.is_some_and(|filter| filter.signatures == Signatures::Local);
+    }
+    if OF_FILTER.iter().any(|prefix| path.starts_with(prefix)) {
+        return filter.is_some();
+    }
+    if OF_RSPAMD.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.authenticity.is_some() || filter.is_some();
     }
     if OF_AUTOCONFIG.contains(&path) {
         return cluster.access.as_ref().is_some_and(|access| access.autoconfig);

@@ -7,11 +7,13 @@ use serde::Serialize;
 use super::access::Access;
 use super::authenticity::Signing;
 use super::election::Election;
+use super::filter::Filter;
+use super::pmg::Pmg;
 use super::store::Store;
 use super::tls::Tls;
 use super::virtual_address::VirtualAddress;
 use super::{RenderError, Service, services};
-use crate::secrets::Secrets;
+use crate::secrets::{Certificate, Secrets};
 use crate::spec::{CheckProfile, Cluster, Node, Role};
 
 /// Everything a template of one node may use.
@@ -49,6 +51,9 @@ pub(super) struct Model {
     tls: Tls,
     /// Nothing where mail is not signed.
     signing: Option<Signing>,
+    filter: Option<Filter>,
+    /// Nothing where no gateway is a Proxmox Mail Gateway.
+    pmg: Option<Pmg>,
     secrets: Secret,
 }
 
@@ -88,6 +93,8 @@ pub(super) struct Machine {
     fqdn: String,
     address: String,
     role: &'static str,
+    /// `debian-13` or `pmg`.
+    target: &'static str,
     primary: bool,
     /// 1 for the primary mail node, 2 for the other, 0 for machines of other roles: server id, GTID domain, offset.
     number: usize,
@@ -136,6 +143,15 @@ struct Secret {
     /// Empty where no program decides who is the writer.
     corosync_authkey: String,
     ca_certificate: String,
+    certificate: String,
+    key: String,
+    /// What mail programs are shown; nothing where that is the node's own.
+    programs: Option<Shown>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Serialize)]
+struct Shown {
     certificate: String,
     key: String,
 }
@@ -195,6 +211,7 @@ impl Model {
             [] => vec![cluster.network.subnet.trunc().to_string()],
             nets => nets.iter().map(ToString::to_string).collect(),
         };
+        let signing = Signing::new(cluster, secrets)?;
         Ok(Model {
             cluster: Identity {
                 name: cluster.cluster.name.clone(),
@@ -249,7 +266,9 @@ impl Model {
                 nets.map(|net| net.trunc().to_string()).collect()
             }),
             tls: Tls::new(cluster.tls.profile),
-            signing: Signing::new(cluster, secrets)?,
+            pmg: Pmg::new(cluster, signing.as_ref()),
+            signing,
+            filter: Filter::new(cluster),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),
@@ -259,11 +278,21 @@ impl Model {
                 ca_certificate: secrets.trusted(),
                 certificate: certificate.certificate.clone(),
                 key: certificate.key.clone(),
+                programs: for_programs(cluster, secrets).map(|shown| Shown {
+                    certificate: shown.certificate.clone(),
+                    key: shown.key.clone(),
+                }),
             },
             peer,
             mail_nodes,
         })
     }
+}
+
+/// The certificate of its own that mail programs are shown; nothing where there is none or no program is let in.
+pub(super) fn for_programs<'a>(cluster: &Cluster, secrets: &'a Secrets) -> Option<&'a Certificate> {
+    let shown = secrets.programs_certificate.as_ref();
+    shown.filter(|_| cluster.access.is_some())
 }
 
 /// The key of corosync, where a program decides.
@@ -304,6 +333,7 @@ impl Machine {
             fqdn: cluster.fqdn(node),
             address: node.address.to_string(),
             role: node.role.as_str(),
+            target: node.target.as_str(),
             primary: node.primary,
             number: position.map_or(0, |index| index + 1),
         }

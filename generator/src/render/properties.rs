@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::check::{check, has_errors};
-use crate::spec::{Access, Allowed, DnsRecord, Loaded, Mailbox};
+use crate::spec::{Access, Allowed, DnsRecord, Loaded, Mailbox, Pmg, Setting};
 
 /// One of everything, so that each value has a place in a file.
 const EVERYTHING: &str = r#"
@@ -264,6 +264,23 @@ proptest! {
             let postfix = text("gateway", "/etc/postfix/main.cf");
             prop_assert_eq!(settings(&postfix)["header_checks"], value.trim());
         }
+    }
+
+    /// A setting of a Proxmox Mail Gateway is one line of its section, or refused.
+    #[test]
+    fn a_setting_of_pmg_is_one_line_or_refused(key in odd(), value in odd()) {
+        let mut loaded = Cluster::parse("proxmox.toml", include_str!("../../examples/proxmox.toml")).unwrap();
+        let spam = [(key.clone(), Setting::Text(value.clone()))].into();
+        loaded.cluster.pmg = Some(Pmg { spam, ..Pmg::default() });
+        if has_errors(&check(&loaded)) {
+            return Ok(());
+        }
+        let bundle = bundle(&loaded.cluster);
+        let text = String::from_utf8(bundle.nodes["gateway"].files["/etc/pmg/pmg.conf"].contents.clone()).unwrap();
+        let line = format!("\t{key} {value}");
+        prop_assert_eq!(text.split('\n').filter(|other| **other == line).count(), 1);
+        let known = |line: &str| line.is_empty() || line.starts_with("section: ") || line.starts_with('\t');
+        prop_assert!(text.split('\n').all(known), "{}", text);
     }
 
     /// Numbers at the ends of their types are refused or fit.

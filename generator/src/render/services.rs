@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::spec::{Cluster, Node, Role};
+use crate::spec::{Cluster, Node, Role, Signatures, Target};
 
 /// A systemd unit of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,7 +35,8 @@ const COMMON: [Service; 2] = [
     },
 ];
 const POSTFIX: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]);
-const MAIL: [Service; 7] = [
+const POSTFIX_OF_PROGRAMS: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/", "/etc/ssl/programs/"]);
+const MAIL: [Service; 9] = [
     service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
     service(
         "cluster-database",
@@ -49,15 +50,18 @@ const MAIL: [Service; 7] = [
         ],
     ),
     service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
+    service("roundcube-gc.timer", &[]),
+    service("roundcube-cleandb.timer", &[]),
     service(
         "dovecot",
         &[
             "/etc/dovecot/",
             "/etc/ssl/cluster/",
+            "/etc/ssl/programs/",
             "/etc/systemd/system/dovecot.service.d/",
         ],
     ),
-    POSTFIX,
+    POSTFIX_OF_PROGRAMS,
     service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
     service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
 ];
@@ -113,8 +117,32 @@ const THIRD_VOTE: Service = service(
 /// The firewall reads the doors' rules, too.
 const DOORS: Service = service("nftables", &["/etc/nftables.conf", "/etc/cluster-store/doors.nft"]);
 const GATEWAY: [Service; 1] = [POSTFIX];
-/// What signs stands before what asks it to.
-const SIGNING: Service = service("rspamd", &["/etc/rspamd/"]);
+/// Of a Proxmox Mail Gateway. Where a setting has changed it restarts them by itself (`pmgconfig sync`).
+const PMG: [Service; 3] = [
+    service("pmg-smtp-filter", &["/etc/pmg/dkim/"]),
+    service("pmgpolicy", &[]),
+    service("postfix", &["/etc/pmg/pmg-tls.pem"]),
+];
+/// What signs and filters stands before what asks it to.
+const RSPAMD: Service = service("rspamd", &["/etc/rspamd/", "/etc/systemd/system/rspamd.service.d/"]);
+/// What rspamd counts with, clamd, and what asks it for Postfix.
+const FILTER: [Service; 3] = [
+    service("valkey-server", &["/etc/valkey/"]),
+    service(
+        "clamav-daemon",
+        &[
+            "/etc/clamav/clamd.conf",
+            "/etc/clamav/signatures/",
+            "/etc/systemd/system/clamav-daemon.",
+        ],
+    ),
+    service(
+        "clamav-milter",
+        &["/etc/clamav/clamav-milter.conf", "/etc/systemd/system/clamav-milter."],
+    ),
+];
+/// What keeps clamd's databases new.
+const FRESHCLAM: Service = service("clamav-freshclam", &[]);
 const LOAD_BALANCER: [Service; 1] = [service("haproxy", &["/etc/haproxy/", "/etc/ssl/cluster/"])];
 /// What moves the virtual address. HAProxy comes first: without it the node never takes the address.
 const VIRTUAL_ADDRESS: Service = service(
@@ -139,6 +167,10 @@ const CLOCK: Service = service("systemd-timesyncd", &["/etc/systemd/timesyncd.co
 
 /// The services of a node, in the order in which its installation names them.
 pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
+    let monitoring: &[Service] = if cluster.monitoring.is_some() { &MONITORING } else { &[] };
+    if node.target == Target::Pmg {
+        return PMG.iter().chain(monitoring).copied().collect();
+    }
     let of_role: &[Service] = match node.role {
         Role::Mail => &MAIL,
         Role::Gateway => &GATEWAY,
@@ -159,14 +191,21 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
     };
     let third = cluster.has_third_vote(node).then_some(THIRD_VOTE);
     let address = cluster.shares_address(node).then_some(VIRTUAL_ADDRESS);
-    let monitoring: &[Service] = if cluster.monitoring.is_some() { &MONITORING } else { &[] };
     let databases = (cluster.monitoring.is_some() && node.role == Role::Mail).then_some(MONITORING_DATABASE);
-    let signing = (cluster.authenticity.is_some() && node.role == Role::Gateway).then_some(SIGNING);
+    let gateway = node.role == Role::Gateway;
+    let filter = cluster.filter.as_ref().filter(|_| gateway);
+    let rspamd = (gateway && (cluster.authenticity.is_some() || cluster.filter.is_some())).then_some(RSPAMD);
+    let scanning: &[Service] = if filter.is_some() { &FILTER } else { &[] };
+    let fetching = filter
+        .is_some_and(|filter| filter.signatures == Signatures::Freshclam)
+        .then_some(FRESHCLAM);
     let all = COMMON
         .iter()
         .chain(store)
         .chain(election)
-        .chain(&signing)
+        .chain(&fetching)
+        .chain(&rspamd)
+        .chain(scanning)
         .chain(of_role)
         .copied();
     let rest = address

@@ -41,6 +41,8 @@ pub(super) struct Store {
     silence: String,
     active: String,
     doveadm: String,
+    releases: u32,
+    install: String,
     /// Largest message that is delivered, bytes.
     message: u64,
     /// Seconds within which a gateway has its answer after the end of a message.
@@ -79,6 +81,8 @@ impl Store {
             silence: store.silence.to_string(),
             active: store.active.to_string(),
             doveadm: store.doveadm.to_string(),
+            releases: store.releases,
+            install: store.install.to_string(),
             message: (u64::from(cluster.mail.message_size_mib) << 20) + HEADERS,
             answered: store
                 .confirm

@@ -51,7 +51,7 @@ fn page(bundle: &Bundle, node: &str) -> String {
 
 #[test]
 fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
-    for name in ["pair", "access", "no-gateway", "redundant", "store", "role"] {
+    for name in ["pair", "access", "no-gateway", "proxmox", "redundant", "store", "role"] {
         let cluster = example(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         let mut settings = insta::Settings::clone_current();
@@ -363,4 +363,33 @@ fn a_load_balancer_alone_has_no_address_that_moves() {
     let bundle = render(&cluster, &placeholders(&cluster), None).unwrap();
     assert!(!bundle.nodes["lb"].files.keys().any(|path| path.contains("keepalived")));
     assert!(bundle.zones["example.org"].contains("webmail IN A 192.168.1.30\n"));
+}
+
+#[test]
+fn mail_programs_are_shown_a_certificate_of_their_own_and_nothing_else_changes_with_it() {
+    let cluster = example("access");
+    let mut secrets = placeholders(&cluster);
+    let without = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
+    secrets.programs_certificate = secrets.certificates.get("lb").cloned();
+    let with = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
+    let (without, with) = (&without.nodes["mail1"].files, &with.nodes["mail1"].files);
+    let changed: Vec<&str> = with
+        .iter()
+        .filter(|(path, file)| without.get(*path) != Some(file))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            "/etc/dovecot/dovecot.conf",
+            "/etc/postfix/main.cf",
+            "/etc/ssl/programs/programs.key",
+            "/etc/ssl/programs/programs.pem",
+            "/usr/local/sbin/cluster-figures",
+        ]
+    );
+    assert!(with["/etc/ssl/programs/programs.key"].secret);
+    let node = cluster.nodes.iter().find(|node| node.name == "mail1").unwrap();
+    let renewed = ["/etc/ssl/programs/programs.key", "/etc/ssl/programs/programs.pem"];
+    assert_eq!(restarts(&cluster, node, renewed.into_iter()), ["dovecot", "postfix"]);
 }

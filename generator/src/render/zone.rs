@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::authenticity;
 use crate::secrets::Secrets;
-use crate::spec::{Cluster, DOORS, Door, Encryption, Role};
+use crate::spec::{Cluster, DOORS, Door, Encryption, MAIL_NODES, Role};
 
 /// Seconds for which answers may be cached; short, so that a change of address is seen soon.
 const TTL: u32 = 300;
@@ -66,6 +66,15 @@ fn records(cluster: &Cluster, secrets: &Secrets, domain: &str) -> String {
             for (_, address) in entrances(cluster) {
                 line(format!("{} IN A {address}", published.what.label()));
             }
+        }
+    }
+    if domain == main && cluster.pmg_gateways().next().is_some() {
+        for (rank, node) in cluster.mail_nodes().into_iter().enumerate() {
+            line(format!(
+                "{MAIL_NODES} IN MX {} {}.",
+                10 * (rank + 1),
+                cluster.fqdn(node)
+            ));
         }
     }
     let exchangers = exchangers(cluster);

@@ -23,7 +23,7 @@ impl Secrets {
         };
         let mut file = File::open(path).map_err(io)?;
         let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        if mode & 0o077 != 0 && !is_credential(path) {
             return Err(SecretsError::TooOpen {
                 path: path.display().to_string(),
                 mode,
@@ -97,6 +97,12 @@ impl Secrets {
         }
         written.map_err(io)
     }
+}
+
+/// A credential that systemd hands to the service in which this program runs (systemd.exec(5), `LoadCredential=`): the
+/// folder is the service's own, and an access list for its user looks like a permission of the group.
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
 }
 
 /// serde's messages name keys ("missing field `ca_key`") but may also quote values ("invalid type: string ..."), and

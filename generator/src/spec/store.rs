@@ -83,6 +83,13 @@ pub struct Store {
     /// Limit of each command of doveadm, the merge of one user's mail included.
     #[serde(default = "five_minutes")]
     pub doveadm: Span,
+    /// Configuration releases that stay on each node, the newest; what is in place and what was before it stay besides; at least
+    /// 2.
+    #[serde(default = "ten")]
+    pub releases: u32,
+    /// Limit of the installation of a configuration release on one node.
+    #[serde(default = "quarter")]
+    pub install: Span,
 }
 
 impl Store {
@@ -145,6 +152,10 @@ fn three() -> u32 {
     3
 }
 
+fn ten() -> u32 {
+    10
+}
+
 fn one_second() -> Span {
     Span::seconds(1)
 }
@@ -171,6 +182,10 @@ fn minute() -> Span {
 
 fn five_minutes() -> Span {
     Span::seconds(300)
+}
+
+fn quarter() -> Span {
+    Span::seconds(900)
 }
 
 fn hour() -> Span {

@@ -14,19 +14,22 @@ use generator::secrets::Secrets;
 use generator::spec::Cluster;
 
 /// The script of the pair's first mail node.
-static PAIR: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/pair.toml")));
+static PAIR: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/pair.toml"), "mail1"));
 
 /// The script of a mail node with the mail store.
-static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/store.toml")));
+static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/store.toml"), "mail1"));
 
 /// The script of a mail node whose cluster decides by itself who is the writer.
-static ROLE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/role.toml")));
+static ROLE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/role.toml"), "mail1"));
 
-fn script_of(description: &str) -> String {
+/// The script of a Proxmox Mail Gateway.
+static PMG: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/proxmox.toml"), "gateway"));
+
+fn script_of(description: &str, node: &str) -> String {
     let cluster: Cluster = toml::from_str(description).unwrap();
     let secrets = Secrets::from_seed(&cluster, 1).unwrap();
     let bundle = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
-    bundle.nodes["mail1"].install.clone()
+    bundle.nodes[node].install.clone()
 }
 
 /// Path to contents and mode.
@@ -68,7 +71,8 @@ esac
 "#;
 
 /// Stubs by name; `$state` is the folder of what they note and are told.
-const STUBS: [(&str, &str); 34] = [
+const STUBS: [(&str, &str); 35] = [
+    ("pmgconfig", "#!/bin/sh\necho \"pmgconfig $*\" >> \"$state/log\"\n"),
     ("certutil", "#!/bin/sh\n"),
     ("cibadmin", "#!/bin/sh\n"),
     ("corosync", "#!/bin/sh\n"),
@@ -146,6 +150,11 @@ impl Machine {
     /// A machine with these files, for the cluster that decides by itself who is the writer.
     pub fn with_role(live: &Files) -> Machine {
         Machine::of(&ROLE, live)
+    }
+
+    /// A Proxmox Mail Gateway with these files.
+    pub fn with_pmg(live: &Files) -> Machine {
+        Machine::of(&PMG, live)
     }
 
     fn of(script: &'static str, live: &Files) -> Machine {

@@ -4,6 +4,7 @@ use machine::{Files, Machine, files, moments, text};
 use proptest::prelude::*;
 
 mod machine;
+mod pmg;
 mod role;
 mod store;
 
