@@ -109,6 +109,10 @@ enum Kind {
     ServiceFreeze,
     /// The pool of the mail store has no room left
     DiskFull,
+    /// Bytes of mail change on one disk of the mirror
+    DiskFlip,
+    /// The machine gets empty disks for its pool, with the power cut meanwhile
+    DiskNew,
     /// Frames between two nodes vanish
     LinkCut,
 }
@@ -137,6 +141,8 @@ impl Kind {
                 node,
             },
             Kind::DiskFull => Fault::DiskFull { node },
+            Kind::DiskFlip => Fault::DiskFlip { node },
+            Kind::DiskNew => Fault::DiskNew { node },
             Kind::LinkCut => Fault::LinkCut {
                 to: needs("the other end of the link")?,
                 from: node,

@@ -1,7 +1,8 @@
 //! `harness scenario`: which scenarios play where. Those that name the same cluster play on copies of one restore point.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
@@ -13,6 +14,7 @@ use super::shard::Shard;
 use super::terminal;
 use crate::fleet::ClusterFile;
 use crate::scenario::Stage;
+use crate::units::Span;
 
 /// What to play and how.
 #[derive(Debug, Args)]
@@ -48,6 +50,12 @@ pub struct ScenarioArgs {
     /// Play the I-th of N parts of the scenarios, chosen by their names: for several CI machines, e.g. 2/3
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Begin no scenario on machines after this long, e.g. 60m; those left out are named, and count neither way
+    #[arg(long, value_name = "TIME")]
+    begin_within: Option<Span>,
+    /// Break off what still plays on machines after this long, e.g. 80m; it is named, and counts neither way
+    #[arg(long, value_name = "TIME")]
+    end_within: Option<Span>,
     /// Folder for events, reports, consoles and journals [default: report/TIME-NAME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -68,6 +76,8 @@ Examples:
   harness scenario store-takeover --rounds 20    the power goes at twenty different moments
   harness scenario --all --long                  those that take many minutes each, too
   harness scenario --all --jobs 4 --shard 2/3    four at a time, the second third of all
+  harness scenario --all --begin-within 40m --end-within 70m
+                                                 for CI with a limit: as much as there is time for
   harness scenario --fake my-scenario.toml       on the simulation, in a second
   harness scenario --must-fail                   shows that every check can fail";
 
@@ -103,6 +113,8 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
             .unwrap_or_else(|| Path::new("report").join(format!("{time}-{title}"))),
         cold: args.cold,
         keep: args.keep,
+        begin_until: args.begin_within.map(|Span(within)| Instant::now() + within),
+        end_until: args.end_within.map(|Span(within)| Instant::now() + within),
         jobs: args.jobs.map_or_else(jobs::by_host, usize::from),
         mark: format!("r{seconds:x}"),
     };
@@ -173,10 +185,11 @@ fn group(entries: Vec<Entry>, args: &ScenarioArgs, color: bool) -> Result<Vec<Gr
         let cluster: ClusterFile = entry.cluster(args.cluster.as_deref(), color)?;
         let fake = args.fake || entry.scenario().stage() == Stage::Fake;
         let defect = entry.scenario().defect();
+        let planted = entry.scenario().head.must_fail.is_some();
         // Machines are expensive, simulations are not: each scenario on the simulation has a fresh one.
         let shared = groups
             .iter_mut()
-            .find(|group| !fake && !group.fake && group.cluster == cluster);
+            .find(|group| !fake && !group.fake && group.cluster == cluster && group.is_planted() == planted);
         match shared {
             Some(group) => group.entries.push(entry),
             None => groups.push(Group {
@@ -187,8 +200,9 @@ fn group(entries: Vec<Entry>, args: &ScenarioArgs, color: bool) -> Result<Vec<Gr
             }),
         }
     }
-    // Real machines first: what takes long and can fail for many reasons is seen early.
-    groups.sort_by_key(|group| group.fake);
+    // Real machines first: what takes long and can fail for many reasons is seen early; of it the clusters on which most is
+    // played, and planted defects last.
+    groups.sort_by_key(|group| (group.fake, group.is_planted(), Reverse(group.entries.len())));
     Ok(groups)
 }
 
@@ -225,6 +239,8 @@ mod tests {
             keep: false,
             jobs: None,
             shard: None,
+            begin_within: None,
+            end_within: None,
             fake,
         }
     }

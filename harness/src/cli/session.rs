@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::exit::Exit;
 use super::interrupt::interrupted;
 use super::library::{Entry, Unusable};
 use super::terminal::{self, Ended, Teller};
+use crate::fleet::fake::FAKE;
 use crate::fleet::{Begin, ClusterFile, Fleet, LaunchError, LaunchRequest, launch};
 use crate::oracle::{Verdict, judge};
 use crate::play::{Settings, play, terms};
@@ -27,6 +28,9 @@ const EVENTS: &str = "events.jsonl";
 
 /// Why a scenario was not played.
 const NO_CLUSTER: &str = "no cluster came up";
+
+/// How long the consoles and journals of an interrupted run may take to be kept.
+const JOURNALS: Duration = Duration::from_secs(30);
 
 /// How long a cluster gets to become healthy between two scenarios, before it is stretched.
 const RECOVERY: Duration = Duration::from_secs(120);
@@ -44,6 +48,15 @@ pub struct Group {
     pub entries: Vec<Entry>,
 }
 
+impl Group {
+    /// Its scenarios have to fail.
+    pub fn is_planted(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.scenario().head.must_fail.is_some())
+    }
+}
+
 /// What is fixed for all scenarios of one call.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -57,6 +70,10 @@ pub struct Options {
     pub jobs: usize,
     /// Leave the last cluster running until Ctrl-C.
     pub keep: bool,
+    /// No scenario on machines begins after this moment.
+    pub begin_until: Option<std::time::Instant>,
+    /// What still plays on machines at this moment is broken off.
+    pub end_until: Option<std::time::Instant>,
     /// Beginning of all run ids of this call.
     pub mark: String,
 }
@@ -98,12 +115,19 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
             keep: options.keep && number == last,
             number,
             ended: Mutex::default(),
+            playing: Mutex::default(),
         };
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = session.play() => ended,
-                () = interrupted() => Exit::Interrupted,
+                ended = session.play() => return ended,
+                () = interrupted() => session.keep_journals("interrupted").await,
+                () = session.out_of_time() => {
+                    session.keep_journals("out of time").await;
+                    session.break_off();
+                    return Exit::Holds;
+                }
             }
+            Exit::Interrupted
         });
         // Tasks that still run hold the machines; they end here.
         runtime.shutdown_timeout(Duration::from_secs(10));
@@ -129,7 +153,18 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
         exit = exit.worst(Exit::Environment);
     }
     terminal::closing(&all, options);
+    if none_ended(&all) {
+        eprintln!("help: there was no time for any scenario on machines; --begin-within or --end-within is too short");
+        exit = exit.worst(Exit::Inconclusive);
+    }
     Ok(all.iter().map(Ended::exit).fold(exit, Exit::worst))
+}
+
+/// Something was left out for lack of time, and nothing was played on machines: what is left shows nothing of the cluster.
+fn none_ended(ended: &[Ended]) -> bool {
+    let left_out = |ended: &Ended| matches!(ended, Ended::LeftOut { .. } | Ended::BrokenOff { .. });
+    let real = |ended: &Ended| matches!(ended, Ended::Judged(report) if report.fleet != FAKE);
+    ended.iter().any(left_out) && !ended.iter().any(real)
 }
 
 /// A record that is in the way: none is ever written over, and minutes of booting are not spent before that is known.
@@ -149,6 +184,14 @@ fn runtime(fake: bool) -> std::io::Result<Runtime> {
     }
 }
 
+/// A thread that panicked while it held the lock leaves values that are whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Clusters, and folders for what their machines tell, by the places of what plays there.
+type Playing = BTreeMap<usize, (Arc<dyn Fleet>, PathBuf)>;
+
 /// One cluster and its scenarios.
 struct Session<'a> {
     options: &'a Options,
@@ -157,12 +200,33 @@ struct Session<'a> {
     number: usize,
     /// What has become of the scenarios so far, by their places in the group: an interruption loses none of it.
     ended: Mutex<BTreeMap<usize, Ended>>,
+    /// The clusters on which something plays now, and where their consoles and journals belong.
+    playing: Mutex<Playing>,
 }
 
 impl Session<'_> {
     fn note(&self, index: usize, ended: Ended) {
-        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(index, ended);
+        lock(&self.ended).insert(index, ended);
+    }
+
+    fn playing(&self) -> MutexGuard<'_, Playing> {
+        lock(&self.playing)
+    }
+
+    /// An end before its time does not lose what the machines tell of the time until then, unless somebody is in a hurry.
+    async fn keep_journals(&self, why: &str) {
+        let playing = self.playing().clone();
+        for (fleet, folder) in playing.into_values().filter(|_| !self.group.fake) {
+            eprintln!("{why}: consoles and journals are kept in {}", folder.display());
+            tokio::select! {
+                collected = timeout(JOURNALS, fleet.collect(&folder)) => match collected {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => eprintln!("they are not complete: {error}"),
+                    Err(_) => eprintln!("they are not complete: the machines took longer than {} s", JOURNALS.as_secs()),
+                },
+                () = interrupted() => eprintln!("they are not complete"),
+            }
+        }
     }
 
     fn into_ended(self) -> impl Iterator<Item = Ended> {
@@ -180,12 +244,44 @@ impl Session<'_> {
         }
     }
 
+    /// The time of this call is over for scenarios on machines; one that is under way goes on to its end.
+    fn is_over(&self) -> bool {
+        let ends = [self.options.begin_until, self.options.end_until];
+        let now = std::time::Instant::now();
+        !self.group.fake && ends.into_iter().flatten().any(|until| now >= until)
+    }
+
+    /// The moment at which machines have to be gone; never for the simulation, which takes no time.
+    async fn out_of_time(&self) {
+        match self.options.end_until.filter(|_| !self.group.fake) {
+            Some(until) => sleep_until(until.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What has not ended is broken off if it plays, and left out if it does not.
+    fn break_off(&self) {
+        let playing: Vec<usize> = self.playing().keys().copied().collect();
+        let ended: Vec<usize> = lock(&self.ended).keys().copied().collect();
+        for (index, entry) in self.group.entries.iter().enumerate() {
+            if playing.contains(&index) {
+                self.note(index, Ended::broken_off(entry.scenario()));
+            } else if !ended.contains(&index) {
+                self.note(index, Ended::left_out(entry.scenario()));
+            }
+        }
+    }
+
     /// One booted cluster serves all scenarios, one after the other.
     async fn play_on_one(&self) -> Exit {
         let mut fleet: Option<Arc<dyn Fleet>> = None;
         let mut relaunched = false;
         let entries = &self.group.entries;
         for (index, entry) in entries.iter().enumerate() {
+            if self.is_over() {
+                self.note(index, Ended::left_out(entry.scenario()));
+                continue;
+            }
             if let Some(running) = fleet.take_if(|_| index > 0) {
                 match recovered(running.as_ref()).await {
                     Ok(()) => fleet = Some(running),
@@ -235,6 +331,9 @@ impl Session<'_> {
             async move {
                 if failed.get().is_some() {
                     return self.note(index, Ended::not_played(entry.scenario(), NO_CLUSTER));
+                }
+                if self.is_over() {
+                    return self.note(index, Ended::left_out(entry.scenario()));
                 }
                 let fleet = match self.launch(entry.scenario().name()).await {
                     Ok(fleet) => fleet,
@@ -288,21 +387,26 @@ impl Session<'_> {
         if let Some(pace) = pace {
             eprintln!("{}: {pace}", entry.scenario().name());
         }
-        let scenario = &entry.scenario().at_pace(pace.map_or(1.0, Pace::factor));
+        let scenario = &entry
+            .scenario()
+            .at_pace(pace.map_or(1.0, Pace::factor), pace.map_or(1.0, Pace::pauses));
         let folder = self.options.report.join(scenario.name());
         let recorder = match begin(&folder) {
             Ok(recorder) => recorder,
             Err(cause) => return Ended::not_played(scenario, cause),
         };
+        let nodes = folder.join("nodes");
+        self.playing().insert(index, (fleet.clone(), nodes.clone()));
         let teller = Arc::new(Teller::new(scenario, self.group.fake, self.options.jobs > 1));
         let settings = Settings {
             seed: entry.seed().unwrap_or(self.options.seed),
             run_id: format!("{}x{}x{index}", self.options.mark, self.number),
         };
         play(fleet.clone(), scenario, &settings, recorder.clone(), teller).await;
-        if let Err(error) = fleet.collect(&folder.join("nodes")).await {
+        if let Err(error) = fleet.collect(&nodes).await {
             eprintln!("consoles and journals are not complete: {error}");
         }
+        self.playing().remove(&index);
         let events = match recorder.events() {
             Ok(events) => events,
             Err(error) => return Ended::not_played(scenario, error.to_string()),
@@ -374,7 +478,7 @@ fn facts(scenario: &Scenario, fleet: &dyn Fleet, fresh: bool) -> Facts {
 fn write_all(ended: &[Ended], folder: &Path) -> Result<(), crate::report::ReportError> {
     let judged = ended.iter().filter_map(|ended| match ended {
         Ended::Judged(report) => Some(report.as_ref().clone()),
-        Ended::NotPlayed { .. } => None,
+        Ended::NotPlayed { .. } | Ended::LeftOut { .. } | Ended::BrokenOff { .. } => None,
     });
     write_junit(&judged.collect::<Vec<Report>>(), folder)
 }
@@ -385,5 +489,27 @@ pub(super) fn exit_of(verdict: Verdict) -> Exit {
         Verdict::Pass => Exit::Holds,
         Verdict::Fail => Exit::Fails,
         Verdict::Inconclusive => Exit::Inconclusive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::library;
+    use super::*;
+
+    fn left_out() -> Ended {
+        let entry = library::find("failover", false).expect("a built-in scenario");
+        Ended::left_out(entry.scenario())
+    }
+
+    #[test]
+    fn a_scenario_for_which_there_was_no_time_counts_neither_way() {
+        assert_eq!(left_out().exit(), Exit::Holds);
+    }
+
+    #[test]
+    fn a_call_that_ended_nothing_on_machines_is_no_pass() {
+        assert!(none_ended(&[left_out()]));
+        assert!(!none_ended(&[]));
     }
 }

@@ -146,6 +146,16 @@ pub enum Ended {
         /// Why not.
         why: String,
     },
+    /// There was no time left to begin it, as was asked for.
+    LeftOut {
+        /// Its name.
+        name: String,
+    },
+    /// It was under way when the time was up, as was asked for.
+    BrokenOff {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Ended {
@@ -157,11 +167,25 @@ impl Ended {
         }
     }
 
+    /// A scenario for which there was no time.
+    pub fn left_out(scenario: &Scenario) -> Ended {
+        Ended::LeftOut {
+            name: scenario.name().to_owned(),
+        }
+    }
+
+    /// A scenario whose time ended before it did.
+    pub fn broken_off(scenario: &Scenario) -> Ended {
+        Ended::BrokenOff {
+            name: scenario.name().to_owned(),
+        }
+    }
+
     /// The scenario's name.
     pub fn name(&self) -> &str {
         match self {
             Ended::Judged(report) => &report.scenario,
-            Ended::NotPlayed { name, .. } => name,
+            Ended::NotPlayed { name, .. } | Ended::LeftOut { name } | Ended::BrokenOff { name } => name,
         }
     }
 
@@ -170,6 +194,7 @@ impl Ended {
         match self {
             Ended::Judged(report) => exit_of(report.verdict),
             Ended::NotPlayed { .. } => Exit::Environment,
+            Ended::LeftOut { .. } | Ended::BrokenOff { .. } => Exit::Holds,
         }
     }
 }
@@ -184,7 +209,7 @@ pub fn closing(ended: &[Ended], options: &Options) {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let judged = ended.iter().filter_map(|ended| match ended {
         Ended::Judged(report) => Some(report.as_ref().clone()),
-        Ended::NotPlayed { .. } => None,
+        Ended::NotPlayed { .. } | Ended::LeftOut { .. } | Ended::BrokenOff { .. } => None,
     });
     let (simulated, real): (Vec<Report>, Vec<Report>) = judged.partition(|report| report.fleet == FAKE);
     if !real.is_empty() {
@@ -199,6 +224,20 @@ pub fn closing(ended: &[Ended], options: &Options) {
             println!("\n{name} was not played: {why}");
         }
     }
+    let left_out = names(ended, |ended| matches!(ended, Ended::LeftOut { .. }));
+    if !left_out.is_empty() {
+        println!(
+            "\nnot begun within the time, so nothing is known of them: {}",
+            left_out.join(", ")
+        );
+    }
+    let broken_off = names(ended, |ended| matches!(ended, Ended::BrokenOff { .. }));
+    if !broken_off.is_empty() {
+        println!(
+            "\nbroken off when the time was up, so nothing is known of them: {}",
+            broken_off.join(", ")
+        );
+    }
     let passed = real
         .iter()
         .chain(&simulated)
@@ -206,7 +245,12 @@ pub fn closing(ended: &[Ended], options: &Options) {
         .count();
     println!(
         "\n{passed} of {} passed; reports in {}",
-        ended.len(),
+        ended.len() - left_out.len() - broken_off.len(),
         options.report.display()
     );
+}
+
+/// The names of those of which this is true.
+fn names(ended: &[Ended], what: impl Fn(&Ended) -> bool) -> Vec<&str> {
+    ended.iter().filter(|ended| what(ended)).map(Ended::name).collect()
 }

@@ -8,21 +8,21 @@ use crate::fleet::FleetError;
 use crate::fleet::qemu::Node;
 
 /// Changes one byte in a block of each of the last messages. ZFS places a block behind the two labels and the boot area that
-/// begin each disk, 4 MiB (OpenZFS on-disk format, `VDEV_LABEL_START_SIZE`); `zdb` tells where within that. Says the disk, and
+/// begin each disk, 4 MiB (OpenZFS on-disk format, `VDEV_LABEL_START_SIZE`); `zdb` tells where within that. A mail program may
+/// rename a message at any moment, so it is known by its number, which is the same in ZFS as in the file system. Says the disk, and
 /// of each block its place in bytes, and the byte before and after as it is read back from the disk.
 const FLIP: &str = r#"
-    pool=$(zfs list -H -o name /var/vmail)
-    pool=${pool%%/*}
+    dataset=$(zfs list -H -o name /var/vmail)
+    pool=${dataset%%/*}
     zpool status -PL "$pool" | grep -q '^[[:space:]]*mirror-' || { echo "$pool is no mirror: nothing could mend it" >&2; exit 1; }
     disk=$(zpool status -PL "$pool" | awk '$1 ~ "^/dev/" && $2 == "ONLINE" { disk = $1 } END { print disk }')
     zpool sync "$pool"
     block=$(mktemp)
     trap 'rm -f "$block"' EXIT
     byte_at() { dd if="$disk" bs=4096 skip="$1" count=1 iflag=direct status=none | od -An -tu1 -N1 | tr -d ' '; }
-    find /var/vmail -type f \( -path '*/cur/*' -o -path '*/new/*' \) -printf '%T@ %p\n' | sort -rn | head -n "$1" | cut -d' ' -f2- |
-    while read -r file; do
-        dataset=$(df --output=source "$file" | tail -n 1)
-        offset=$(zdb -ddddd "$dataset" "$(stat -c %i "$file")" 2>/dev/null | sed -nE 's/^ +0 +L0 0:([0-9a-f]+):.*/\1/p' | head -n 1)
+    find /var/vmail -xdev -type f \( -path '*/cur/*' -o -path '*/new/*' \) -printf '%T@ %i\n' | sort -rn | head -n "$1" | cut -d' ' -f2 |
+    while read -r object; do
+        offset=$(zdb -ddddd "$dataset" "$object" 2>/dev/null | sed -nE 's/^ +0 +L0 0:([0-9a-f]+):.*/\1/p' | head -n 1)
         [ -n "$offset" ] || continue
         place=$(( (0x$offset + 0x400000) / 4096 ))
         before=$(byte_at "$place")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use generator::check::{Finding, check};
 use generator::diag::{Severity, render};
-use generator::spec::{Cluster, Loaded};
+use generator::spec::{Cluster, Loaded, Target};
 
 use super::Fleet;
 use super::fake::FakeFleet;
@@ -24,7 +24,7 @@ pub struct ClusterFile {
 
 impl ClusterFile {
     /// The description as types. One with errors is refused as `generator render` refuses it: its files would never reach
-    /// production, so there is nothing to test.
+    /// production, so there is nothing to test. So is one with a node that is no Debian: there is no image of it.
     ///
     /// # Errors
     /// The text that tells what is wrong and where.
@@ -32,6 +32,7 @@ impl ClusterFile {
         let loaded = self.load()?;
         let mut errors = check(&loaded);
         errors.retain(|finding| finding.severity == Severity::Error);
+        errors.extend(foreign(&loaded));
         if errors.is_empty() {
             return Ok(loaded.cluster);
         }
@@ -49,6 +50,17 @@ impl ClusterFile {
     fn load(&self) -> Result<Loaded, String> {
         Cluster::parse(&self.origin, &self.text).map_err(|error| error.to_string())
     }
+}
+
+/// Nodes of which there is no image.
+fn foreign(loaded: &Loaded) -> Option<Finding> {
+    let nodes = &loaded.cluster.nodes;
+    let index = nodes.iter().position(|node| node.target != Target::Debian13)?;
+    let (name, target) = (&nodes[index].name, nodes[index].target.as_str());
+    let span = loaded.spans.value_or_enclosing(&format!("node[{index}].target"));
+    let message = format!("{name} cannot be booted: there is no image of `{target}`");
+    let found = Finding::error("target-not-booted", message).at(span, "not Debian");
+    Some(found.help("leave `target` out in a copy of the description to play the cluster with a Debian gateway"))
 }
 
 /// What a cluster begins as.
@@ -148,4 +160,26 @@ async fn machines(cluster: &Cluster, request: &LaunchRequest, progress: &Progres
         );
     }
     bring_up(cluster, request, progress).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_with_a_product_that_has_no_image_is_refused() {
+        let file = ClusterFile {
+            origin: "proxmox.toml".into(),
+            text: include_str!("../../../generator/examples/proxmox.toml").into(),
+        };
+        insta::assert_snapshot!(file.read().expect_err("it has no image"), @r#"
+        error[target-not-booted]: gateway cannot be booted: there is no image of `pmg`
+          --> proxmox.toml:27:10
+           |
+        27 | target = "pmg"
+           |          ^^^^^ not Debian
+           |
+           = help: leave `target` out in a copy of the description to play the cluster with a Debian gateway
+        "#);
+    }
 }

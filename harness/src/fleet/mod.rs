@@ -49,6 +49,8 @@ pub struct Topology {
     pub engine: Engine,
     /// Whether what users send is signed.
     pub signs: bool,
+    /// Whether mail is looked at before it is taken in.
+    pub filters: bool,
 }
 
 impl From<&generator::spec::Cluster> for Topology {
@@ -79,6 +81,7 @@ impl From<&generator::spec::Cluster> for Topology {
             },
             engine: cluster.election.engine,
             signs: cluster.authenticity.is_some(),
+            filters: cluster.filter.is_some(),
         }
     }
 }
@@ -104,12 +107,18 @@ impl Topology {
     /// The services that a machine runs and that faults can break, as systemd units without `.service`.
     pub fn services_of(&self, node: &NodeInfo) -> Vec<&'static str> {
         let moves = node.role == Role::LoadBalancer && self.virtual_address.is_some();
-        let signs = node.role == Role::Gateway && self.signs;
+        let gateway = node.role == Role::Gateway;
+        let filters: &[&str] = if gateway && self.filters {
+            &["clamav-daemon", "clamav-milter"]
+        } else {
+            &[]
+        };
         let of_role = services_of(node.role).iter().copied();
         let further = moves
             .then_some("keepalived")
             .into_iter()
-            .chain(signs.then_some("rspamd"));
+            .chain((gateway && (self.signs || self.filters)).then_some("rspamd"))
+            .chain(filters.iter().copied());
         of_role.chain(further).collect()
     }
 
@@ -215,6 +224,9 @@ pub struct ReplicationStatus {
     pub io_running: bool,
     /// `Slave_SQL_Running` is `Yes`.
     pub sql_running: bool,
+    /// The SQL thread stands at an event that it could not apply (`Last_SQL_Errno` is not 0): it takes an operator to go on,
+    /// so waiting is of no use.
+    pub refused: bool,
     /// Last IO or SQL error, empty if none.
     pub error: String,
     /// `gtid_current_pos` or `gtid_slave_pos` merged, for people.
@@ -418,6 +430,18 @@ pub trait Fleet: Send + Sync {
         Err(FleetError {
             node: "cluster".into(),
             what: format!("rotate {}", words.join(" ")),
+            reason: "simulated machines have no files: play it on machines".into(),
+        })
+    }
+
+    /// Lays what `generator render --out` writes in a folder of a node: a folder a node, and `monitoring`. Tells what.
+    ///
+    /// # Errors
+    /// The machine does not take the files.
+    async fn lay_out_rendered(&self, node: &str, folder: &str) -> Result<String, FleetError> {
+        Err(FleetError {
+            node: node.to_owned(),
+            what: format!("lay out rendered files in {folder}"),
             reason: "simulated machines have no files: play it on machines".into(),
         })
     }

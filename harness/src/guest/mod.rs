@@ -18,6 +18,6 @@ pub mod wire;
 pub use agent::Agent;
 pub use clock::lag_seconds;
 pub use error::GuestError;
-pub use provision::{NetworkPlan, individualize, install_bundle, provision, unpack_bundle};
+pub use provision::{NetworkPlan, individualize, install_bundle, provision, unpack_bundle, unpack_bundle_in};
 pub use stream::Stream;
 pub use systemd::{UnitState, unit_name};

@@ -91,7 +91,8 @@ pub async fn provision(agent: &Agent, plan: &NetworkPlan, limit: Duration) -> Re
     let start = Instant::now();
     // A link to a resolver of the image's own would be written through; the plan's file takes its place.
     // The network service may be starting by itself and have looked for files just before this one was there: whether it
-    // was running, starting or stopped, it is running after `start`, and reads the file at `reload`.
+    // was running, starting or stopped, it is running after `start`, and reads the file at `reload`. A machine that was booted
+    // without a network has waited for one in vain; that is no failure of the machine that it is now.
     let script = r#"
         hostname "$1"
         printf '%s\n' "$1" >/etc/hostname
@@ -102,7 +103,8 @@ pub async fn provision(agent: &Agent, plan: &NetworkPlan, limit: Duration) -> Re
         printf '%s' "$4" >/etc/resolv.conf
         systemctl is-enabled --quiet systemd-networkd || systemctl enable --quiet systemd-networkd
         systemctl start systemd-networkd
-        networkctl reload"#;
+        networkctl reload
+        systemctl reset-failed systemd-networkd-wait-online.service 2>/dev/null || :"#;
     let (network, resolver) = (plan.network_file(), plan.resolv_conf());
     let args = [plan.hostname.as_str(), NETWORK_FILE, &network, &resolver];
     agent.script("setting name and address", script, &args, limit).await?;
@@ -154,15 +156,23 @@ const BUNDLE_FOLDER: &str = "/root/bundle";
 /// # Errors
 /// The deadline passed, the machine ended, or it is no bundle.
 pub async fn unpack_bundle(agent: &Agent, tar_gz: &[u8], limit: Duration) -> Result<(), GuestError> {
-    let archive = format!("{BUNDLE_FOLDER}.tar.gz");
-    agent.write_file(&archive, tar_gz, 0o600, limit).await?;
+    unpack_bundle_in(agent, BUNDLE_FOLDER, tar_gz, limit).await
+}
+
+/// The same in another folder; those above it are made.
+///
+/// # Errors
+/// As [`unpack_bundle`].
+pub async fn unpack_bundle_in(agent: &Agent, folder: &str, tar_gz: &[u8], limit: Duration) -> Result<(), GuestError> {
+    let archive = "/root/bundle.tar.gz";
+    agent.write_file(archive, tar_gz, 0o600, limit).await?;
     let unpack = r#"
         rm -rf "$2"
-        mkdir -m 0700 "$2"
+        mkdir -p -m 0700 "$2"
         tar --extract --gzip --same-permissions --file "$1" --directory "$2"
         test -f "$2/install""#;
     agent
-        .script("unpacking the bundle", unpack, &[&archive, BUNDLE_FOLDER], limit)
+        .script("unpacking the bundle", unpack, &[archive, folder], limit)
         .await?;
     Ok(())
 }

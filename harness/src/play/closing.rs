@@ -60,7 +60,7 @@ pub(super) async fn close(
                 quiet_since = Instant::now();
                 result
             }
-            "final-health" => healthy_again(&stage.run, until).await,
+            "final-health" => expect::healthy_by(&stage.run, until).await,
             "final-convergence" => converge(&stage.run, until, quiet_since).await,
             "final-queues" => drain(&stage.run, &mut traffic, until).await,
             _ => look::everywhere(&stage.run, until).await,
@@ -74,10 +74,6 @@ pub(super) async fn close(
         stage.end(first + number, result, began.elapsed());
     }
     healthy
-}
-
-async fn healthy_again(run: &Run, until: Instant) -> StepResult {
-    poll(run, until, Duration::from_secs(1), async || expect::healthy(run).await).await
 }
 
 async fn heal_all(stage: &mut Stage, traffic: &mut Tasks, stop: &CancellationToken, within: Duration) -> StepResult {

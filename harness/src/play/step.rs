@@ -65,13 +65,11 @@ impl Stage {
             }
             Action::Rotate(rotate) => {
                 let rotation = bounded(within, self.run.fleet.rotate_secrets(&rotate.rotate));
-                self.unless_fallen(async {
-                    match rotation.await {
-                        Ok(detail) => StepResult::Held { detail },
-                        Err(detail) => StepResult::Broken { detail },
-                    }
-                })
-                .await
+                self.unless_fallen(async { said(rotation.await) }).await
+            }
+            Action::Rendered(step) => {
+                let laid = bounded(within, self.run.fleet.lay_out_rendered(&step.node, &step.rendered));
+                self.unless_fallen(async { said(laid.await) }).await
             }
             Action::Hold(hold) => self.unless_fallen(self.hold(hold, began + within)).await,
         };
@@ -273,6 +271,14 @@ pub(super) async fn poll(
             };
         }
         sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+/// What a node said it did, as what came of a step.
+fn said(answer: Result<String, String>) -> StepResult {
+    match answer {
+        Ok(detail) => StepResult::Held { detail },
+        Err(detail) => StepResult::Broken { detail },
     }
 }
 

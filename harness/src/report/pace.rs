@@ -1,5 +1,6 @@
 //! How fast the machines are, as their users feel it. Budgets are promises of a cluster, and an emulated one keeps them
-//! only as fast as the host emulates: the same log-in was seen to take twice as long on another day.
+//! only as fast as the host emulates: the same log-in was seen to take twice as long on another day. Clients that come
+//! every few seconds are as many as such a host can serve.
 
 use std::fmt;
 
@@ -25,7 +26,12 @@ pub struct Pace {
 impl Pace {
     /// What the budgets of a scenario are multiplied by: 1 on a host that is as fast as the one they were made on.
     pub fn factor(self) -> f64 {
-        (self.log_in as f64 / REFERENCE as f64).clamp(1.0, MOST)
+        self.pauses().min(MOST)
+    }
+
+    /// What the pauses of traffic are multiplied by. A load promises nothing, so that no bound is needed.
+    pub fn pauses(self) -> f64 {
+        (self.log_in as f64 / REFERENCE as f64).max(1.0)
     }
 }
 
@@ -59,6 +65,12 @@ mod tests {
     #[test]
     fn a_slower_host_gets_as_much_more_as_it_is_slower_up_to_twice() {
         assert_eq!((factor(REFERENCE * 3 / 2), factor(REFERENCE * 9)), (1.5, 2.0));
+    }
+
+    #[test]
+    fn the_pauses_of_traffic_grow_as_far_as_the_host_is_slow() {
+        let pauses = |log_in| Pace { log_in }.pauses();
+        assert_eq!((pauses(100_000), pauses(REFERENCE * 9)), (1.0, 9.0));
     }
 
     #[test]

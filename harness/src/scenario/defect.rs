@@ -43,6 +43,8 @@ pub enum Defect {
     WrongServer,
     /// What users send elsewhere is not signed.
     LoseSignature,
+    /// The filter refuses nothing, and mail is taken in while it is away.
+    BlindFilter,
     /// The virtual address stays where it is, whatever becomes of the machine.
     KeepAddress,
     /// Webmail answers nothing for forty seconds.
@@ -97,7 +99,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, in the order of the description.
-    pub const ALL: [Defect; 43] = [
+    pub const ALL: [Defect; 44] = [
         Defect::LoseMail,
         Defect::DoubleMail,
         Defect::Misdeliver,
@@ -116,6 +118,7 @@ impl Defect {
         Defect::SlowFailover,
         Defect::WrongServer,
         Defect::LoseSignature,
+        Defect::BlindFilter,
         Defect::KeepAddress,
         Defect::PauseWebmail,
         Defect::PauseMailIn,

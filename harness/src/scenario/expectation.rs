@@ -157,6 +157,14 @@ pub enum Refusal {
     UnknownUser,
     /// A log-in before STARTTLS: AUTH is not offered, and not taken when it is tried all the same.
     ClearTextLogin,
+    /// The message by which filters of spam are tested (GTUBE).
+    SpamTest,
+    /// A message with the file by which filters of viruses are tested (EICAR), and one that has it in an archive.
+    Virus,
+    /// A message with an attachment that is a program.
+    Program,
+    /// Any message, while what looks at it is away: for now only (4xx), so that it comes again.
+    Unseen,
 }
 
 fn one() -> u32 {

@@ -9,6 +9,7 @@ mod pace;
 pub mod parse;
 pub mod plan;
 pub mod schema;
+mod shape;
 #[cfg(test)]
 mod tests;
 pub mod traffic;

@@ -141,6 +141,8 @@ pub enum Action {
     Role(RoleStep),
     /// Brings files with new secrets to the machines.
     Rotate(Rotate),
+    /// Brings rendered files to a node, ready to be worked with there.
+    Rendered(Rendered),
     /// Lets traffic go on until enough operations succeeded.
     Hold(Hold),
 }
@@ -167,6 +169,17 @@ pub struct Run {
 pub struct Rotate {
     /// Their names, as `generator secrets rotate` takes them; or `--finish` alone, which drops what was replaced.
     pub rotate: Vec<String>,
+}
+
+/// What `generator render --out` writes, in a folder of a node: a folder a node, and `monitoring`. `run` changes files there,
+/// and makes of them what an administrator would: a release of the mail store, the settings of Prometheus.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rendered {
+    /// The folder, absolute; what is there is replaced.
+    pub rendered: String,
+    /// The node.
+    pub node: String,
 }
 
 /// What ends a rotation, in place of names.
@@ -209,7 +222,7 @@ fn pair() -> String {
 }
 
 impl Action {
-    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`, `role`, `rotate`.
+    /// The kind of step in the record: the kind of the expectation, or `fault`, `heal`, `run`, `hold`, `role`, `rotate`, `rendered`.
     pub fn kind(&self) -> &'static str {
         match self {
             Action::Fault { .. } => "fault",
@@ -219,6 +232,7 @@ impl Action {
             Action::Hold(_) => "hold",
             Action::Role(_) => "role",
             Action::Rotate(_) => "rotate",
+            Action::Rendered(_) => "rendered",
         }
     }
 }

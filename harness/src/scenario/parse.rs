@@ -10,9 +10,9 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::check;
 use super::expectation::Expectation;
-use super::model::{Action, After, Head, Hold, RoleStep, Rotate, Run, Scenario, Step};
+use super::model::{Action, After, Head, Hold, Rendered, RoleStep, Rotate, Run, Scenario, Step};
+use super::shape;
 use super::words;
 use crate::fault::Fault;
 use crate::units::Span;
@@ -27,7 +27,7 @@ pub struct Parsed {
 }
 
 /// The keys that tell what a step does; each step has exactly one.
-pub const STEP_KINDS: [&str; 7] = ["fault", "heal", "expect", "run", "hold", "role", "rotate"];
+pub const STEP_KINDS: [&str; 8] = ["fault", "heal", "expect", "run", "hold", "role", "rotate", "rendered"];
 
 /// Keys that every step may have beside those of its kind.
 const COMMON_KEYS: [&str; 4] = ["title", "within", "budget", "after"];
@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     };
     let spans = Spans::of(text);
     let mut scenario = Scenario { head, steps };
-    problems.extend(check::shape(&mut scenario, &spans));
+    problems.extend(shape::check(&mut scenario, &spans));
     if problems.is_empty() {
         Ok(Parsed { scenario, spans })
     } else {
@@ -166,6 +166,7 @@ impl<'i> Reader<'i> {
             "run" => Ok(Action::Run(self.read(table, span)?)),
             "role" => Ok(Action::Role(self.read(table, span)?)),
             "rotate" => Ok(Action::Rotate(self.read(table, span)?)),
+            "rendered" => Ok(Action::Rendered(self.read(table, span)?)),
             _ => Ok(Action::Hold(self.read(table, span)?)),
         }
     }
@@ -242,6 +243,7 @@ fn check_keys(table: &DeTable<'_>, kind: &str) -> Found<()> {
         "run" => known.extend(properties(&schema_of::<Run>())),
         "role" => known.extend(properties(&schema_of::<RoleStep>())),
         "rotate" => known.extend(properties(&schema_of::<Rotate>())),
+        "rendered" => known.extend(properties(&schema_of::<Rendered>())),
         "hold" => known.extend(properties(&schema_of::<Hold>())),
         _ => known.push("heal".to_owned()),
     }

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::expectation::Expectation;
-use super::model::{After, Head, Hold, RoleStep, Rotate, Run};
+use super::model::{After, Head, Hold, Rendered, RoleStep, Rotate, Run};
 use crate::fault::Fault;
 
 /// The schema (draft 2020-12) of a scenario file.
@@ -39,6 +39,7 @@ fn step_forms(generator: &mut SchemaGenerator) -> Vec<Value> {
     forms.push(Hold::json_schema(generator).to_value());
     forms.push(RoleStep::json_schema(generator).to_value());
     forms.push(Rotate::json_schema(generator).to_value());
+    forms.push(Rendered::json_schema(generator).to_value());
     forms.push(json!({
         "type": "object",
         "description": "Heals a fault by its name.",

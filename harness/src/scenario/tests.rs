@@ -83,6 +83,13 @@ fn a_rotation_names_secrets_and_plays_on_machines() {
 }
 
 #[test]
+fn rendered_files_lie_below_root_and_play_on_machines() {
+    insta::assert_snapshot!(with("[[step]]\nrendered = \"/etc\"\nnode = \"gateway\"\n"));
+    let sound = "fleet = \"machines\"\n[[step]]\nrendered = \"/root/rendered\"\nnode = \"lb\"\n";
+    assert_eq!(with(sound), "");
+}
+
+#[test]
 fn a_pause_before_a_step_is_drawn_from_the_seed_and_no_longer_than_said() {
     let text = format!("{HEAD}[[step]]\nexpect = \"healthy\"\nafter = {{ random = \"20s\" }}\n");
     let after = parse(&text).expect("valid").scenario.steps[0].after.expect("a pause");

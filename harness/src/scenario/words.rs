@@ -25,7 +25,7 @@ pub fn patience(action: &Action) -> Duration {
             _ => 60,
         },
         Action::Run(_) => 60,
-        Action::Role(_) | Action::Rotate(_) => 60,
+        Action::Role(_) | Action::Rotate(_) | Action::Rendered(_) => 60,
         Action::Hold(_) => 120,
     };
     Duration::from_secs(seconds)
@@ -45,6 +45,7 @@ pub fn action(action: &Action) -> String {
         },
         Action::Rotate(rotate) if is_end(rotate) => "drop the secrets that were replaced".to_owned(),
         Action::Rotate(rotate) => format!("make files with new values of {}", rotate.rotate.join(", ")),
+        Action::Rendered(step) => format!("lay all rendered files in {} on {}", step.rendered, step.node),
         Action::Hold(hold) => {
             format!(
                 "let traffic go on until {} more {} operations succeeded",
@@ -196,6 +197,10 @@ pub fn expecting(expectation: &Expectation) -> String {
                 Refusal::Relay => "to relay",
                 Refusal::UnknownUser => "unknown users",
                 Refusal::ClearTextLogin => "log-in in clear text",
+                Refusal::SpamTest => "the test message for spam",
+                Refusal::Virus => "the test file for viruses",
+                Refusal::Program => "a program",
+                Refusal::Unseen => "for now what it cannot look at,",
             };
             format!("port {port} of {node} refuses {what} {}", vantage(*from))
         }

@@ -85,6 +85,13 @@ impl World {
         }
         let knows_users = self.reach(None, host, &["mariadb"]) == Reach::Answers;
         let needs_users = self.of_role(Role::Mail).iter().any(|node| node == host);
+        let filters = self.topology.filters && self.of_role(Role::Gateway).iter().any(|node| node == host);
+        if filters && !self.has(Defect::BlindFilter) && !self.filter_works(host) {
+            return Attempt::fail(
+                wait,
+                &format!("{host}: 451 4.7.1 Service unavailable - try again later"),
+            );
+        }
         if self.has(Defect::RefuseMail) || (needs_users && !knows_users) {
             return Attempt::fail(wait, &format!("{host}: 451 4.3.0 Temporary lookup failure"));
         }

@@ -241,6 +241,7 @@ impl World {
         Ok(ReplicationStatus {
             io_running,
             sql_running: server.sql_running,
+            refused: !server.sql_running,
             error: error.into(),
             gtid,
         })

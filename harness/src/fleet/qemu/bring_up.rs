@@ -190,6 +190,9 @@ async fn set_up(
     stages.end("install");
     fleet.first_writer(plan.cluster).await?;
     wait_healthy(fleet, progress).await?;
+    if fleet.primary_is_writer(plan.cluster).await? {
+        wait_healthy(fleet, progress).await?;
+    }
     prepare_probe_tables(fleet).await?;
     stages.end("ready");
     if plan.emulates() {

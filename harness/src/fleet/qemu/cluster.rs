@@ -469,6 +469,10 @@ impl Fleet for QemuFleet {
         self.rotate(words).await
     }
 
+    async fn lay_out_rendered(&self, node: &str, folder: &str) -> Result<String, FleetError> {
+        self.lay_out(node, folder).await
+    }
+
     async fn collect(&self, dir: &Path) -> Result<(), FleetError> {
         for (name, node) in &self.nodes {
             let collected = node.collect(&dir.join(name), self.stretch(ASK)).await;

@@ -1,5 +1,5 @@
-//! New values for secrets of a running cluster: the files that follow from them, brought to the machines as an administrator
-//! brings a release. Installing them is a step of its own.
+//! Other files for a running cluster, brought to the machines as an administrator brings them: those that follow from new
+//! values for secrets, or all that was rendered. Installing is a step of its own.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::cluster::{QemuFleet, error};
 use crate::fleet::FleetError;
-use crate::guest::unpack_bundle;
+use crate::guest::{unpack_bundle, unpack_bundle_in};
 use crate::scenario::model::FINISH;
 
 /// How long a machine may take to get its files, with hardware virtualisation.
@@ -42,6 +42,33 @@ impl Release {
 }
 
 impl QemuFleet {
+    /// What `generator render` writes, in a folder of one node.
+    pub(super) async fn lay_out(&self, node: &str, folder: &str) -> Result<String, FleetError> {
+        let failed = |reason: String| error(node, &format!("lay out rendered files in {folder}"), &reason);
+        let secrets = self.release.secrets.lock().await;
+        let bundle = self.release.bundle(&secrets).map_err(failed)?;
+        let agent = self.node(node)?.agent();
+        for (name, tree) in &bundle.nodes {
+            let archive = tree.tar_gz().map_err(|e| failed(e.to_string()))?;
+            unpack_bundle_in(&agent, &format!("{folder}/{name}"), &archive, self.stretch(UNPACK)).await?;
+        }
+        let monitoring = format!("{folder}/monitoring");
+        if !bundle.monitoring.is_empty() {
+            agent.run(&["mkdir", "-p", &monitoring], self.stretch(UNPACK)).await?;
+        }
+        for (name, text) in &bundle.monitoring {
+            let path = format!("{monitoring}/{name}");
+            agent
+                .write_file(&path, text.as_bytes(), 0o644, self.stretch(UNPACK))
+                .await?;
+        }
+        let folders = bundle.nodes.keys().map(String::as_str);
+        let folders: Vec<&str> = folders
+            .chain((!bundle.monitoring.is_empty()).then_some("monitoring"))
+            .collect();
+        Ok(format!("{folder} on {node}: {}", folders.join(", ")))
+    }
+
     pub(super) async fn rotate(&self, words: &[String]) -> Result<String, FleetError> {
         let failed = |reason: String| error("cluster", &format!("rotate {}", words.join(" ")), &reason);
         let release = &self.release;

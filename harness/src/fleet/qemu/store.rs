@@ -1,5 +1,4 @@
-//! The mail store of a cluster of machines: what keeps it from being in order, and who is its writer at first where no engine
-//! decides that.
+//! The mail store of a cluster of machines: what keeps it from being in order, and who is its writer at first.
 
 use std::time::Duration;
 
@@ -45,6 +44,34 @@ impl QemuFleet {
             (node.to_owned(), status)
         });
         ailments(&futures::future::join_all(asked).await)
+    }
+
+    /// Gives the role back to the primary where an engine decides: scenarios begin with it, and an agent that was installed
+    /// anew over a frozen cluster may have lost it. True if it was elsewhere.
+    pub(super) async fn primary_is_writer(&self, cluster: &Cluster) -> Result<bool, FleetError> {
+        if cluster.store.is_none() || cluster.election.engine != Engine::Pacemaker {
+            return Ok(false);
+        }
+        let Some(primary) = cluster.mail_nodes().first().map(|node| node.name.clone()) else {
+            return Ok(false);
+        };
+        if self.store_status(&primary).await?.serves() {
+            return Ok(false);
+        }
+        let limit = self.stretch(ROLE);
+        self.store_move(&primary, limit).await?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.store_status(&primary).await {
+                Ok(status) if status.serves() => return Ok(true),
+                Ok(status) if Instant::now() >= deadline => {
+                    let what = format!("give the role back within {limit:?}");
+                    return Err(error(&primary, &what, &status.words()));
+                }
+                Err(late) if Instant::now() >= deadline => return Err(late),
+                _ => tokio::time::sleep(Duration::from_millis(500)).await, // poll: pacemaker moves it
+            }
+        }
     }
 
     /// Makes the primary the first writer where a person decides, as the runbook tells that person.

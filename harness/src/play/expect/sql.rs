@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::{SOON, deadline, served};
-use crate::fleet::Role;
+use crate::fleet::{ReplicationStatus, Role};
 use crate::play::run::Run;
 use crate::play::step::{Miss, poll};
 use crate::record::{Outcome, StepResult};
@@ -74,10 +74,13 @@ pub(super) async fn row_replicated(
         let missing = missing(run, &nodes, &written).await?;
         match missing.first() {
             None => Ok(format!("{total} rows crossed")),
-            Some(first) => Err(Miss::NotYet(format!(
-                "{} of {total} rows are missing: {first}",
-                missing.len()
-            ))),
+            Some(first) => {
+                refused(run).await?;
+                Err(Miss::NotYet(format!(
+                    "{} of {total} rows are missing: {first}",
+                    missing.len()
+                )))
+            }
         }
     })
     .await
@@ -132,6 +135,27 @@ async fn missing(run: &Run, nodes: &[&str], written: &Written) -> Result<Vec<Str
     Ok(missing)
 }
 
+/// Ends a wait for replication that nobody but an operator can start again: on a node the SQL thread stands at an event that
+/// it could not apply. Nodes that do not answer may still come back.
+pub(super) async fn refused(run: &Run) -> Result<(), Miss> {
+    for node in run.topology.of_role(Role::Mail) {
+        if let Ok(status) = run.fleet.replication_status(node).await {
+            goes_on(node, &status)?;
+        }
+    }
+    Ok(())
+}
+
+fn goes_on(node: &str, status: &ReplicationStatus) -> Result<(), Miss> {
+    if !status.refused {
+        return Ok(());
+    }
+    Err(Miss::Wrong(format!(
+        "replication stands on {node}, and does not go on by itself: {}",
+        status.error
+    )))
+}
+
 /// Both threads of every mail node run.
 pub(in crate::play) async fn replication_running(run: &Run) -> Result<String, Miss> {
     let mut still = Vec::new();
@@ -141,6 +165,7 @@ pub(in crate::play) async fn replication_running(run: &Run) -> Result<String, Mi
             .replication_status(node)
             .await
             .map_err(|error| Miss::NotYet(error.to_string()))?;
+        goes_on(node, &status)?;
         for (runs, thread) in [(status.io_running, "IO"), (status.sql_running, "SQL")] {
             if !runs {
                 still.push(format!("the {thread} thread of {node} does not run: {}", status.error));

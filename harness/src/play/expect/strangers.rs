@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::specimens;
 use crate::fleet::{Door, Vantage};
 use crate::play::run::Run;
 use crate::play::step::{Miss, poll};
@@ -49,7 +50,8 @@ pub(super) async fn smtp_refuses(
     what: Refusal,
     until: Instant,
 ) -> StepResult {
-    let dialogues = dialogues(what, &run.topology.domain);
+    let user = run.topology.users.first().map_or("", String::as_str);
+    let dialogues = dialogues(what, &run.topology.domain, user);
     poll(run, until, PAUSE, async || {
         let mut seen = Vec::new();
         for dialogue in &dialogues {
@@ -65,24 +67,70 @@ pub(super) async fn smtp_refuses(
     .await
 }
 
-/// Lines to send, and which of them must be refused.
+/// Lines to send, and which of the replies must be a refusal.
 struct Dialogue {
+    /// What is refused, for people.
+    what: String,
     lines: Vec<String>,
-    /// Position of the line that must be refused.
+    /// Position of the reply, of which the greeting is the first.
     refused: usize,
+    /// What the reply must tell of, in small letters.
+    tells: &'static str,
+    /// The reply is to be 4xx, so that the message comes again.
+    for_now: bool,
+    /// A message is sent: the reply before must be a 354.
+    message: bool,
     /// Replies to EHLO must not offer AUTH.
     without_auth: bool,
 }
 
-fn dialogues(what: Refusal, domain: &str) -> Vec<Dialogue> {
-    let ehlo = "EHLO probe.sender.example".to_owned();
-    let from = "MAIL FROM:<ledger@sender.example>".to_owned();
-    let quit = "QUIT".to_owned();
-    let recipient = |address: String| Dialogue {
-        lines: vec![ehlo.clone(), from.clone(), format!("RCPT TO:<{address}>"), quit.clone()],
-        refused: 2,
+const EHLO: &str = "EHLO probe.sender.example";
+const FROM: &str = "MAIL FROM:<ledger@sender.example>";
+const QUIT: &str = "QUIT";
+
+/// Position of the reply to the end of a message.
+const END_OF_MESSAGE: usize = 5;
+
+fn dialogue(refused: &str, before: &[&str], position: usize) -> Dialogue {
+    let last = [refused, QUIT];
+    let lines = before.iter().chain(&last);
+    Dialogue {
+        what: refused.to_owned(),
+        lines: lines.map(|line| (*line).to_owned()).collect(),
+        refused: position,
+        tells: "",
+        for_now: false,
+        message: false,
         without_auth: false,
-    };
+    }
+}
+
+/// A message whose end must be refused.
+fn message(what: &str, to: &str, contents: &str, tells: &'static str) -> Dialogue {
+    let recipient = format!("RCPT TO:<{to}>");
+    let headers = [
+        "From: ledger@sender.example",
+        &format!("To: {to}"),
+        &format!("Subject: {what}"),
+        "MIME-Version: 1.0",
+    ]
+    .map(str::to_owned);
+    let begin = [EHLO, FROM, &recipient, "DATA"].map(str::to_owned);
+    let end = [".", QUIT].map(str::to_owned);
+    let contents = contents.lines().map(str::to_owned);
+    Dialogue {
+        what: what.to_owned(),
+        lines: begin.into_iter().chain(headers).chain(contents).chain(end).collect(),
+        refused: END_OF_MESSAGE,
+        tells,
+        for_now: false,
+        message: true,
+        without_auth: false,
+    }
+}
+
+fn dialogues(what: Refusal, domain: &str, user: &str) -> Vec<Dialogue> {
+    let recipient = |address: String| dialogue(&format!("RCPT TO:<{address}>"), &[EHLO, FROM], 3);
     match what {
         Refusal::Relay => vec![
             recipient("stranger@elsewhere.example".into()),
@@ -91,25 +139,46 @@ fn dialogues(what: Refusal, domain: &str) -> Vec<Dialogue> {
             recipient(format!("@{domain}:stranger@elsewhere.example")),
         ],
         Refusal::UnknownUser => vec![recipient(format!("nobody-of-that-name@{domain}"))],
+        // base64 of NUL "probe" NUL "probe": the reply is the same for any password, so none is needed.
         Refusal::ClearTextLogin => vec![Dialogue {
-            // base64 of NUL "probe" NUL "probe": the reply is the same for any password, so none is needed.
-            lines: vec![ehlo.clone(), "AUTH PLAIN AHByb2JlAHByb2Jl".into(), quit.clone()],
-            refused: 1,
             without_auth: true,
+            ..dialogue("AUTH PLAIN AHByb2JlAHByb2Jl", &[EHLO], 2)
+        }],
+        Refusal::SpamTest => vec![message(
+            "the test message for spam",
+            user,
+            &specimens::spam_test(),
+            "gtube",
+        )],
+        Refusal::Virus => vec![
+            message("the test file for viruses", user, &specimens::virus_attached(), "virus"),
+            message(
+                "the same in a forwarded message",
+                user,
+                &specimens::virus_forwarded(),
+                "virus",
+            ),
+        ],
+        Refusal::Program => vec![message("a program", user, &specimens::program(), "attachment")],
+        Refusal::Unseen => vec![Dialogue {
+            for_now: true,
+            ..message("a harmless message", user, &specimens::harmless(), "")
         }],
     }
 }
 
 impl Dialogue {
     fn judge(&self, replies: &[String]) -> Result<String, Miss> {
-        // replies[0] is the greeting.
         let offers_auth = |reply: &String| {
             reply.lines().any(|line| {
                 let word = line.get(4..).unwrap_or_default().trim_start();
                 word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("AUTH"))
             })
         };
-        let Some(reply) = replies.get(self.refused + 1) else {
+        if self.for_now {
+            return self.judge_for_now(replies);
+        }
+        let Some(reply) = replies.get(self.refused) else {
             return Err(Miss::NotYet(format!(
                 "the server hung up after {} replies",
                 replies.len()
@@ -118,14 +187,47 @@ impl Dialogue {
         if self.without_auth && replies.get(1).is_some_and(offers_auth) {
             return Err(Miss::Wrong("AUTH is offered before STARTTLS".into()));
         }
-        let line = &self.lines[self.refused];
+        let before = &replies[self.refused - 1];
+        if self.message && !before.starts_with("354") {
+            let text = format!("`{}` could not be sent: {}", self.what, before.trim());
+            return Err(Miss::NotYet(text));
+        }
         match reply.chars().next() {
-            Some('5') => Ok(reply.trim().to_owned()),
-            Some('4') => Err(Miss::NotYet(format!(
-                "`{line}` is only refused for now: {}",
+            Some('5') if reply.to_lowercase().contains(self.tells) => Ok(reply.trim().to_owned()),
+            Some('5') => Err(Miss::NotYet(format!(
+                "`{}` is refused for another reason than {:?}: {}",
+                self.what,
+                self.tells,
                 reply.trim()
             ))),
-            _ => Err(Miss::Wrong(format!("`{line}` is not refused: {}", reply.trim()))),
+            Some('4') => Err(Miss::NotYet(format!(
+                "`{}` is only refused for now: {}",
+                self.what,
+                reply.trim()
+            ))),
+            _ => Err(Miss::Wrong(format!("`{}` is not refused: {}", self.what, reply.trim()))),
+        }
+    }
+
+    /// Any reply may be the one that puts the sender off, but the message must not have been taken, nor be lost.
+    fn judge_for_now(&self, replies: &[String]) -> Result<String, Miss> {
+        let off = replies.iter().skip(1).find(|reply| !reply.starts_with(['2', '3']));
+        match off {
+            Some(reply) if reply.starts_with('4') => Ok(reply.trim().to_owned()),
+            Some(reply) => Err(Miss::Wrong(format!(
+                "`{}` is refused for good: {}",
+                self.what,
+                reply.trim()
+            ))),
+            None if replies.len() > self.refused => Err(Miss::Wrong(format!(
+                "`{}` is taken: {}",
+                self.what,
+                replies[self.refused].trim()
+            ))),
+            None => Err(Miss::NotYet(format!(
+                "the server hung up after {} replies",
+                replies.len()
+            ))),
         }
     }
 }
@@ -140,21 +242,21 @@ mod tests {
 
     #[test]
     fn an_accepted_foreign_recipient_is_wrong() {
-        let dialogue = &dialogues(Refusal::Relay, "example.org")[0];
+        let dialogue = &dialogues(Refusal::Relay, "example.org", "alice@example.org")[0];
         let seen = dialogue.judge(&replies(&["220 hi", "250 hi", "250 ok", "250 ok", "221 bye"]));
         assert!(matches!(seen, Err(Miss::Wrong(_))), "{seen:?}");
     }
 
     #[test]
     fn a_temporary_refusal_proves_nothing() {
-        let dialogue = &dialogues(Refusal::Relay, "example.org")[0];
+        let dialogue = &dialogues(Refusal::Relay, "example.org", "alice@example.org")[0];
         let seen = dialogue.judge(&replies(&["220 hi", "250 hi", "250 ok", "450 later", "221 bye"]));
         assert!(matches!(seen, Err(Miss::NotYet(_))), "{seen:?}");
     }
 
     #[test]
     fn auth_in_a_clear_text_greeting_is_wrong_even_if_it_is_not_taken() {
-        let dialogue = &dialogues(Refusal::ClearTextLogin, "example.org")[0];
+        let dialogue = &dialogues(Refusal::ClearTextLogin, "example.org", "alice@example.org")[0];
         let seen = dialogue.judge(&replies(&[
             "220 hi",
             "250-hi\n250-AUTH PLAIN\n250 OK",
@@ -162,5 +264,76 @@ mod tests {
             "221 bye",
         ]));
         assert!(matches!(seen, Err(Miss::Wrong(_))), "{seen:?}");
+    }
+
+    fn virus() -> Dialogue {
+        dialogues(Refusal::Virus, "example.org", "alice@example.org").remove(0)
+    }
+
+    #[test]
+    fn a_virus_that_is_taken_is_wrong() {
+        let seen = virus().judge(&replies(&[
+            "220 hi",
+            "250 hi",
+            "250 ok",
+            "250 ok",
+            "354 go",
+            "250 queued",
+        ]));
+        assert!(matches!(seen, Err(Miss::Wrong(_))), "{seen:?}");
+    }
+
+    #[test]
+    fn a_virus_that_could_not_be_sent_proves_nothing() {
+        let hi = [
+            "220 hi",
+            "250 hi",
+            "250 ok",
+            "550 who?",
+            "554 no valid recipients",
+            "500 what?",
+        ];
+        let seen = virus().judge(&replies(&hi));
+        assert!(matches!(seen, Err(Miss::NotYet(_))), "{seen:?}");
+    }
+
+    #[test]
+    fn a_virus_that_is_refused_for_another_reason_proves_nothing() {
+        let hi = [
+            "220 hi",
+            "250 hi",
+            "250 ok",
+            "250 ok",
+            "354 go",
+            "554 5.7.1 an attachment of this kind is not taken",
+        ];
+        let seen = virus().judge(&replies(&hi));
+        assert!(matches!(seen, Err(Miss::NotYet(_))), "{seen:?}");
+    }
+
+    #[test]
+    fn mail_that_nobody_looked_at_must_wait_and_not_be_lost() {
+        let dialogue = &dialogues(Refusal::Unseen, "example.org", "alice@example.org")[0];
+        let off = dialogue.judge(&replies(&["220 hi", "250 hi", "451 4.7.1 come again", "503 what?"]));
+        assert!(off.is_ok(), "{off:?}");
+        let lost = dialogue.judge(&replies(&[
+            "220 hi",
+            "250 hi",
+            "250 ok",
+            "250 ok",
+            "354 go",
+            "554 5.7.1 no",
+        ]));
+        assert!(matches!(lost, Err(Miss::Wrong(_))), "{lost:?}");
+        let taken = dialogue.judge(&replies(&[
+            "220 hi",
+            "250 hi",
+            "250 ok",
+            "250 ok",
+            "354 go",
+            "250 queued",
+            "221 bye",
+        ]));
+        assert!(matches!(taken, Err(Miss::Wrong(_))), "{taken:?}");
     }
 }

@@ -112,6 +112,7 @@ pub fn replication(stdout: &str) -> Result<ReplicationStatus, String> {
         return Ok(ReplicationStatus {
             io_running: false,
             sql_running: false,
+            refused: false,
             error,
             gtid,
         });
@@ -123,6 +124,7 @@ pub fn replication(stdout: &str) -> Result<ReplicationStatus, String> {
     Ok(ReplicationStatus {
         io_running: *io == "Yes",
         sql_running: *sql == "Yes",
+        refused: *sql != "Yes" && fields.get("Last_SQL_Errno").is_some_and(|number| *number != "0"),
         error: errors.join("; "),
         gtid,
     })
