@@ -22,6 +22,7 @@ mod election;
 mod explain;
 mod filter;
 mod holdings;
+mod iredmail;
 mod mail;
 mod mailboxes;
 mod mariadb;
@@ -90,6 +91,7 @@ pub fn examine(loaded: &Loaded) -> Examined {
         queue::check,
         mail::check,
         filter::check,
+        iredmail::check,
         pmg::check,
         options::check,
         dns::check,

@@ -150,7 +150,7 @@ pub struct Node {
     /// Exactly one mail node is the primary: webmail's first choice, and the first next hop of mail.
     #[serde(default)]
     pub primary: bool,
-    /// What is installed on it: `debian-13`, or for a gateway `pmg`.
+    /// What is installed on it: `debian-13`, for a gateway also `pmg`, for mail nodes also `iredmail`.
     #[serde(default)]
     pub target: Target,
     /// A mail node's own disks for the pool of the mail store, where they differ from those in `[store]`.

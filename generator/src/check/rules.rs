@@ -160,6 +160,13 @@ pub const RULES: &[Rule] = &[
         "a node's name is no host name, or one that is taken",
     ),
     error("invalid-webmail-host", "webmail's name is no host name, or a node's"),
+    error("iredmail-mixed", "one mail node is iRedMail's and the other is not"),
+    error("iredmail-with-access", "iRedMail has no ports with the PROXY protocol"),
+    error(
+        "iredmail-with-mailboxes",
+        "accounts of iRedMail nodes are made in iRedAdmin",
+    ),
+    error("iredmail-with-store", "the mail store takes mail in past iRedMail"),
     error("lmtp-inet-list", "an LMTP next-hop list in a form that stops Postfix"),
     error("load-balancer-count", "more than two load balancers"),
     warning("load-not-shared", "a way of sharing load among one server"),

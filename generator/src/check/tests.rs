@@ -92,6 +92,7 @@ fn the_examples_have_no_errors() {
         ("role.toml", include_str!("../../examples/role.toml")),
         ("access.toml", include_str!("../../examples/access.toml")),
         ("proxmox.toml", include_str!("../../examples/proxmox.toml")),
+        ("iredmail.toml", include_str!("../../examples/iredmail.toml")),
     ] {
         let loaded = Cluster::parse(name, text).unwrap();
         let findings = check(&loaded);

@@ -39,7 +39,9 @@ pub(super) fn attributes(path: &str) -> Attributes {
         path if path.starts_with("/etc/postfix/mysql/") => secret(0o640, "postfix"),
         "/etc/dovecot/accounts.conf" => secret(0o600, "root"),
         // Read by PHP.
-        "/etc/roundcube/config.inc.php" | "/srv/health/index.php" => secret(0o640, "www-data"),
+        "/etc/roundcube/config.inc.php" | "/etc/cluster-webmail/roundcube.inc.php" | "/srv/health/index.php" => {
+            secret(0o640, "www-data")
+        }
         // Password hashes and the replication secret.
         "/usr/local/share/cluster/accounts.sql"
         | "/usr/local/share/cluster/link.sql"

@@ -7,6 +7,7 @@ mod authenticity;
 mod election;
 mod files;
 mod filter;
+mod iredmail;
 mod model;
 mod monitoring;
 mod pmg;
@@ -136,7 +137,7 @@ fn render_node(
         let Some(path) = target(name, cluster, node).filter(|path| wanted(path, cluster, secrets)) else {
             continue;
         };
-        let path = pmg::path(&path, signing.as_ref());
+        let path = iredmail::path(node.target, pmg::path(&path, signing.as_ref()));
         let attributes = files::attributes(&path);
         let file = File {
             contents: fill(name)?.into_bytes(),
@@ -154,7 +155,7 @@ fn render_node(
             }
         }
     }
-    if node.role == Role::Mail {
+    if node.role == Role::Mail && node.target == Target::Debian13 {
         for domain in cluster.domains() {
             let path = format!("/usr/local/share/cluster/zone/{domain}.zone");
             tree.files
@@ -183,9 +184,17 @@ fn target(template: &str, cluster: &Cluster, node: &Node) -> Option<String> {
             let (part, path) = path.split_once('/')?;
             (election::has(part, cluster, node), path)
         }
-        "common" => (pmg::shares(node.target, path), path),
+        "common" => {
+            let shared = pmg::shares(node.target, path) && iredmail::shares_common(node.target, path);
+            (shared, path)
+        }
         pmg::FOLDER => (node.target == Target::Pmg, path),
-        _ => (folder == node.role.as_str() && node.target == Target::Debian13, path),
+        iredmail::FOLDER => (node.target == Target::Iredmail, path),
+        _ => {
+            let whole = node.target == Target::Debian13;
+            let shared = node.target == Target::Iredmail && iredmail::shares_mail(path);
+            (folder == node.role.as_str() && (whole || shared), path)
+        }
     };
     meant.then(|| format!("/{}", path.trim_end_matches(".j2")))
 }
@@ -274,6 +283,10 @@ fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
     }
     if OF_AUTOCONFIG.contains(&path) {
         return cluster.access.as_ref().is_some_and(|access| access.autoconfig);
+    }
+    // Without a gateway nobody's mail has been looked at before.
+    if path == "/etc/postfix/cluster-networks" || path == "/usr/local/share/cluster/patch/opt/iredapd/settings.py" {
+        return cluster.of_role(Role::Gateway).next().is_some();
     }
     // Where there is a store, no Postfix of a mail node looks up mailboxes.
     if path.starts_with("/etc/postfix/mysql/") && cluster.store.is_some() {

@@ -93,7 +93,7 @@ pub(super) struct Machine {
     fqdn: String,
     address: String,
     role: &'static str,
-    /// `debian-13` or `pmg`.
+    /// `debian-13`, `pmg` or `iredmail`.
     target: &'static str,
     primary: bool,
     /// 1 for the primary mail node, 2 for the other, 0 for machines of other roles: server id, GTID domain, offset.

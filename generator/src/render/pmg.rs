@@ -26,7 +26,7 @@ pub(super) fn shares(target: Target, path: &str) -> bool {
         "etc/systemd/system/cluster-figures.",
         "usr/local/sbin/cluster-figures",
     ];
-    target == Target::Debian13 || SHARED.iter().any(|prefix| path.starts_with(prefix))
+    target != Target::Pmg || SHARED.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// What there is to say to them.

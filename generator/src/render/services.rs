@@ -123,6 +123,32 @@ const PMG: [Service; 3] = [
     service("pmgpolicy", &[]),
     service("postfix", &["/etc/pmg/pmg-tls.pem"]),
 ];
+/// Of an iRedMail node: what takes notice of our files. The rest is iRedMail's, and runs already.
+const IREDMAIL: [Service; 7] = [
+    service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
+    service(
+        "cluster-database",
+        &[
+            "/usr/local/sbin/",
+            "/usr/local/share/cluster/accounts.sql",
+            "/usr/local/share/cluster/link.sql",
+            "/usr/local/share/cluster/peer.cnf",
+            "/usr/local/share/cluster/schema/",
+        ],
+    ),
+    service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
+    service(
+        "iredapd",
+        &[
+            "/usr/local/share/cluster/patch/opt/iredapd/",
+            "/opt/iredapd/",
+            "/opt/iRedAPD",
+        ],
+    ),
+    service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]),
+    service("php8.4-fpm", &["/etc/cluster-webmail/", "/srv/health/"]),
+    service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
+];
 /// What signs and filters stands before what asks it to.
 const RSPAMD: Service = service("rspamd", &["/etc/rspamd/", "/etc/systemd/system/rspamd.service.d/"]);
 /// What rspamd counts with, clamd, and what asks it for Postfix.
@@ -172,6 +198,7 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         return PMG.iter().chain(monitoring).copied().collect();
     }
     let of_role: &[Service] = match node.role {
+        Role::Mail if node.target == Target::Iredmail => &IREDMAIL,
         Role::Mail => &MAIL,
         Role::Gateway => &GATEWAY,
         Role::LoadBalancer => &LOAD_BALANCER,

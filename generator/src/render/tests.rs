@@ -51,7 +51,16 @@ fn page(bundle: &Bundle, node: &str) -> String {
 
 #[test]
 fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
-    for name in ["pair", "access", "no-gateway", "proxmox", "redundant", "store", "role"] {
+    for name in [
+        "pair",
+        "access",
+        "iredmail",
+        "no-gateway",
+        "proxmox",
+        "redundant",
+        "store",
+        "role",
+    ] {
         let cluster = example(name);
         let bundle = render(&cluster, &placeholders(&cluster), Some(&Agent::stand_in())).unwrap();
         let mut settings = insta::Settings::clone_current();

@@ -19,6 +19,9 @@ pub enum Target {
     /// Proxmox Mail Gateway 9, for gateways: its own files, of which it makes those of Postfix and its filters itself. Its
     /// firewall, and who may log in to it, stay with its administrator.
     Pmg,
+    /// iRedMail on Debian 13 with MariaDB, for mail nodes: an overlay of an installation that is there. Accounts stay where
+    /// they are administered (iRedAdmin); what the cluster needs is put beside iRedMail's files, or into them.
+    Iredmail,
 }
 
 impl Target {
@@ -27,6 +30,7 @@ impl Target {
         match self {
             Target::Debian13 => "debian-13",
             Target::Pmg => "pmg",
+            Target::Iredmail => "iredmail",
         }
     }
 }
@@ -91,6 +95,11 @@ impl Cluster {
     /// The gateways that are Proxmox Mail Gateways.
     pub fn pmg_gateways(&self) -> impl Iterator<Item = &Node> {
         self.of_role(Role::Gateway).filter(|node| node.target == Target::Pmg)
+    }
+
+    /// The mail nodes that are iRedMail's: both, or none.
+    pub fn iredmail_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.of_role(Role::Mail).filter(|node| node.target == Target::Iredmail)
     }
 
     /// The name under which Proxmox Mail Gateways find the mail nodes, the primary first: it has MX records, for PMG

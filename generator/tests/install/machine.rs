@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use generator::bundle::Tree;
 use generator::render::{Agent, render};
 use generator::secrets::Secrets;
 use generator::spec::Cluster;
@@ -22,14 +23,33 @@ static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../
 /// The script of a mail node whose cluster decides by itself who is the writer.
 static ROLE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/role.toml"), "mail1"));
 
+/// The scripts of the two iRedMail nodes.
+static IREDMAIL: LazyLock<[String; 2]> =
+    LazyLock::new(|| ["mail1", "mail2"].map(|node| script_of(IREDMAIL_PAIR, node)));
+
+/// The description of two iRedMail nodes.
+const IREDMAIL_PAIR: &str = include_str!("../../examples/iredmail.toml");
+
 /// The script of a Proxmox Mail Gateway.
 static PMG: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/proxmox.toml"), "gateway"));
 
 fn script_of(description: &str, node: &str) -> String {
+    tree_of(description, node).install
+}
+
+fn tree_of(description: &str, node: &str) -> Tree {
     let cluster: Cluster = toml::from_str(description).unwrap();
     let secrets = Secrets::from_seed(&cluster, 1).unwrap();
-    let bundle = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
-    bundle.nodes[node].install.clone()
+    let mut bundle = render(&cluster, &secrets, Some(&Agent::stand_in())).unwrap();
+    bundle.nodes.remove(node).unwrap()
+}
+
+/// What is laid over the files of an iRedMail node.
+pub fn overlay(node: &str) -> Files {
+    let files = tree_of(IREDMAIL_PAIR, node).files.into_iter();
+    files
+        .map(|(path, file)| (path, (String::from_utf8(file.contents).unwrap(), file.mode)))
+        .collect()
 }
 
 /// Path to contents and mode.
@@ -150,6 +170,11 @@ impl Machine {
     /// A machine with these files, for the cluster that decides by itself who is the writer.
     pub fn with_role(live: &Files) -> Machine {
         Machine::of(&ROLE, live)
+    }
+
+    /// An iRedMail node with these files: 1 for the primary, 2 for the other.
+    pub fn with_iredmail(number: usize, live: &Files) -> Machine {
+        Machine::of(&IREDMAIL[number - 1], live)
     }
 
     /// A Proxmox Mail Gateway with these files.

@@ -3,6 +3,7 @@
 use machine::{Files, Machine, files, moments, text};
 use proptest::prelude::*;
 
+mod iredmail;
 mod machine;
 mod pmg;
 mod role;

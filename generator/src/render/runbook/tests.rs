@@ -11,6 +11,7 @@ const STORE: &str = include_str!("../../../examples/store.toml");
 const ROLE: &str = include_str!("../../../examples/role.toml");
 const ACCESS: &str = include_str!("../../../examples/access.toml");
 const PROXMOX: &str = include_str!("../../../examples/proxmox.toml");
+const IREDMAIL: &str = include_str!("../../../examples/iredmail.toml");
 
 fn rendered(text: &str) -> (Cluster, Bundle) {
     let cluster: Cluster = toml::from_str(text).unwrap();
@@ -26,9 +27,11 @@ fn clusters() -> Vec<(Cluster, Bundle)> {
     };
     let more = second("mx2", "gateway", "192.168.1.21") + &second("lb2", "load-balancer", "192.168.1.31");
     let twice = PAIR.replace("[webmail]\n", &(more + "[webmail]\n"));
-    [PAIR, NO_GATEWAY, &twice, REDUNDANT, STORE, ROLE, ACCESS, PROXMOX]
-        .map(rendered)
-        .into()
+    [
+        PAIR, NO_GATEWAY, &twice, REDUNDANT, STORE, ROLE, ACCESS, PROXMOX, IREDMAIL,
+    ]
+    .map(rendered)
+    .into()
 }
 
 /// What is run where: the machines that stand after `sh` of a fence, and its lines.
@@ -127,7 +130,17 @@ fn units_of(cluster: &Cluster, name: &str, tree: &Tree) -> BTreeSet<String> {
         .keys()
         .filter_map(|path| path.strip_prefix("/etc/systemd/system/"));
     let ours = ours.map(|file| file.trim_end_matches(".service").to_owned());
-    units.iter().map(|s| s.unit.to_owned()).chain(ours).collect()
+    // What iRedMail has installed, and the cluster leaves alone.
+    let theirs = cluster
+        .iredmail_nodes()
+        .any(|node| node.name == name)
+        .then(|| "dovecot".to_owned());
+    units
+        .iter()
+        .map(|s| s.unit.to_owned())
+        .chain(ours)
+        .chain(theirs)
+        .collect()
 }
 
 /// Whether a path of the text is a file or a folder of the tree, or of Debian.
