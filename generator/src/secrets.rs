@@ -15,11 +15,13 @@ use time::OffsetDateTime;
 use crate::spec::Cluster;
 use certificate::{Authority, DeterministicKey, Validity, key_and_serial, names_of};
 use derive::Source;
+use hashes::Hashes;
 
 mod certificate;
 mod derive;
 mod dkim;
 mod file;
+mod hashes;
 mod import;
 mod password;
 mod rotate;
@@ -85,6 +87,8 @@ pub struct Secrets {
     /// What a rotation has replaced and the nodes accept until it is finished.
     #[serde(default, skip_serializing_if = "Previous::is_empty")]
     pub previous: Previous,
+    #[serde(skip)]
+    hashes: Hashes,
 }
 
 /// A certificate chain and its key.
@@ -189,7 +193,7 @@ impl Secrets {
         let digest: [u8; 32] = hash.finalize().into();
         let mut salt = [0; 12];
         salt.copy_from_slice(&digest[..12]);
-        Some(mailbox_hash(password, &salt))
+        Some(self.hashes.of(password, salt))
     }
 
     /// Every password with a name for people: what [`crate::check`] looks at.
@@ -240,6 +244,7 @@ impl Secrets {
             programs_certificate: None,
             dkim: None,
             previous: Previous::default(),
+            hashes: Hashes::default(),
         };
         secrets.add_missing(cluster, source, leaf, leaf.from)?;
         Ok(secrets)

@@ -20,6 +20,7 @@ mod virtual_address;
 mod zone;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use include_dir::{Dir, DirEntry, include_dir};
 use minijinja::syntax::SyntaxConfig;
@@ -89,7 +90,7 @@ pub fn render(cluster: &Cluster, secrets: &Secrets, agent: Option<&Agent>) -> Re
     };
     let mut nodes = BTreeMap::new();
     for node in &cluster.nodes {
-        let mut tree = render_node(&environment, cluster, secrets, node)?;
+        let mut tree = render_node(environment, cluster, secrets, node)?;
         if let Some(agent) = agent.filter(|_| node.role == Role::Mail) {
             tree.files.insert(agent::PATH.to_owned(), plain(agent.bytes(), 0o755));
         }
@@ -106,8 +107,8 @@ pub fn render(cluster: &Cluster, secrets: &Secrets, agent: Option<&Agent>) -> Re
     Ok(Bundle {
         nodes,
         zones,
-        runbook: runbook::runbook(&environment, cluster, secrets)?,
-        monitoring: monitoring::monitoring(&environment, cluster, secrets)?,
+        runbook: runbook::runbook(environment, cluster, secrets)?,
+        monitoring: monitoring::monitoring(environment, cluster, secrets)?,
         ca_pem: secrets.trusted(),
     })
 }
@@ -301,7 +302,19 @@ fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
     schema.is_none_or(|name| cluster.database.replicate.iter().any(|database| database == name))
 }
 
-fn environment() -> Result<Environment<'static>, RenderError> {
+/// All templates, read once: they are part of the program, and reading them takes longer than filling them.
+fn environment() -> Result<&'static Environment<'static>, RenderError> {
+    static READ: OnceLock<Environment<'static>> = OnceLock::new();
+    match READ.get() {
+        Some(environment) => Ok(environment),
+        None => {
+            let environment = read_templates()?;
+            Ok(READ.get_or_init(|| environment))
+        }
+    }
+}
+
+fn read_templates() -> Result<Environment<'static>, RenderError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
