@@ -91,7 +91,8 @@ esac
 "#;
 
 /// Stubs by name; `$state` is the folder of what they note and are told.
-const STUBS: [(&str, &str); 35] = [
+const STUBS: [(&str, &str); 36] = [
+    ("udevadm", "#!/bin/sh\necho \"udevadm $1\" >> \"$state/log\"\n"),
     ("pmgconfig", "#!/bin/sh\necho \"pmgconfig $*\" >> \"$state/log\"\n"),
     ("certutil", "#!/bin/sh\n"),
     ("cibadmin", "#!/bin/sh\n"),

@@ -45,6 +45,28 @@ fn a_disk_whose_names_are_away_for_a_moment_is_waited_for() {
 }
 
 #[test]
+fn while_a_pool_is_made_udev_does_not_have_its_disks_read_again() {
+    let machine = machine("");
+    machine.good(&[]);
+    let calls = machine.calls();
+    let around = calls
+        .iter()
+        .filter(|call| call.starts_with("udevadm") || *call == CREATE);
+    assert_eq!(
+        around.collect::<Vec<_>>(),
+        [
+            "udevadm settle",
+            "udevadm control",
+            "udevadm trigger",
+            CREATE,
+            "udevadm control",
+            "udevadm trigger"
+        ]
+    );
+    assert!(!machine.live("/run/udev/rules.d/99-cluster-pool.rules").exists());
+}
+
+#[test]
 fn a_dry_run_shows_what_becomes_of_the_disk() {
     let machine = machine("");
     let said = machine.good(&["--dry-run"]);
