@@ -122,8 +122,9 @@ pub fn run(groups: Vec<Group>, options: &Options) -> Result<Exit, Unusable> {
                 ended = session.play() => return ended,
                 () = interrupted() => session.keep_journals("interrupted").await,
                 () = session.out_of_time() => {
+                    let playing: Vec<usize> = session.playing().keys().copied().collect();
                     session.keep_journals("out of time").await;
-                    session.break_off();
+                    session.break_off(&playing);
                     return Exit::Holds;
                 }
             }
@@ -215,7 +216,7 @@ impl Session<'_> {
 
     /// An end before its time does not lose what the machines tell of the time until then, unless somebody is in a hurry.
     async fn keep_journals(&self, why: &str) {
-        let playing = self.playing().clone();
+        let playing = std::mem::take(&mut *self.playing());
         for (fleet, folder) in playing.into_values().filter(|_| !self.group.fake) {
             eprintln!("{why}: consoles and journals are kept in {}", folder.display());
             tokio::select! {
@@ -260,8 +261,7 @@ impl Session<'_> {
     }
 
     /// What has not ended is broken off if it plays, and left out if it does not.
-    fn break_off(&self) {
-        let playing: Vec<usize> = self.playing().keys().copied().collect();
+    fn break_off(&self, playing: &[usize]) {
         let ended: Vec<usize> = lock(&self.ended).keys().copied().collect();
         for (index, entry) in self.group.entries.iter().enumerate() {
             if playing.contains(&index) {
