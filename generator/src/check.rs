@@ -37,6 +37,7 @@ mod secrets;
 mod silence;
 mod storage;
 mod store;
+mod target;
 mod topology;
 mod zone;
 
@@ -91,6 +92,7 @@ pub fn examine(loaded: &Loaded) -> Examined {
         queue::check,
         mail::check,
         filter::check,
+        target::check,
         iredmail::check,
         pmg::check,
         options::check,

@@ -36,20 +36,24 @@ const COMMON: [Service; 2] = [
 ];
 const POSTFIX: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]);
 const POSTFIX_OF_PROGRAMS: Service = service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/", "/etc/ssl/programs/"]);
+const MARIADB: Service = service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]);
+const DATABASE: Service = service(
+    "cluster-database",
+    &[
+        "/usr/local/sbin/",
+        "/usr/local/share/cluster/accounts.sql",
+        "/usr/local/share/cluster/link.sql",
+        "/usr/local/share/cluster/mailboxes.sql",
+        "/usr/local/share/cluster/peer.cnf",
+        "/usr/local/share/cluster/schema/",
+    ],
+);
+const REPLICA: Service = service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]);
+const NGINX: Service = service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]);
 const MAIL: [Service; 9] = [
-    service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
-    service(
-        "cluster-database",
-        &[
-            "/usr/local/sbin/",
-            "/usr/local/share/cluster/accounts.sql",
-            "/usr/local/share/cluster/link.sql",
-            "/usr/local/share/cluster/mailboxes.sql",
-            "/usr/local/share/cluster/peer.cnf",
-            "/usr/local/share/cluster/schema/",
-        ],
-    ),
-    service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
+    MARIADB,
+    DATABASE,
+    REPLICA,
     service("roundcube-gc.timer", &[]),
     service("roundcube-cleandb.timer", &[]),
     service(
@@ -63,7 +67,7 @@ const MAIL: [Service; 9] = [
     ),
     POSTFIX_OF_PROGRAMS,
     service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
-    service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
+    NGINX,
 ];
 /// The agent of the mail store, and what imports the pool at a start.
 const STORE: [Service; 4] = [
@@ -125,18 +129,9 @@ const PMG: [Service; 3] = [
 ];
 /// Of an iRedMail node: what takes notice of our files. The rest is iRedMail's, and runs already.
 const IREDMAIL: [Service; 7] = [
-    service("mariadb", &["/etc/mysql/", "/etc/ssl/cluster/"]),
-    service(
-        "cluster-database",
-        &[
-            "/usr/local/sbin/",
-            "/usr/local/share/cluster/accounts.sql",
-            "/usr/local/share/cluster/link.sql",
-            "/usr/local/share/cluster/peer.cnf",
-            "/usr/local/share/cluster/schema/",
-        ],
-    ),
-    service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]),
+    MARIADB,
+    DATABASE,
+    REPLICA,
     service(
         "iredapd",
         &[
@@ -145,9 +140,9 @@ const IREDMAIL: [Service; 7] = [
             "/opt/iRedAPD",
         ],
     ),
-    service("postfix", &["/etc/postfix/", "/etc/ssl/cluster/"]),
+    POSTFIX,
     service("php8.4-fpm", &["/etc/cluster-webmail/", "/srv/health/"]),
-    service("nginx", &["/etc/nginx/", "/etc/ssl/cluster/"]),
+    NGINX,
 ];
 /// What signs and filters stands before what asks it to.
 const RSPAMD: Service = service("rspamd", &["/etc/rspamd/", "/etc/systemd/system/rspamd.service.d/"]);

@@ -110,7 +110,7 @@ const STUBS: [(&str, &str); 36] = [
 case $1$# in
     list*) [ -e "$state/pool" ] ;;
     import3) cat "$state/importable" 2> /dev/null ;;
-    import* | create*) echo "zpool $*" >> "$state/log"; touch "$state/pool" ;;
+    import* | create*) [ ! -e "$state/no-pool" ] || exit 1; echo "zpool $*" >> "$state/log"; touch "$state/pool" ;;
 esac
 "#,
     ),

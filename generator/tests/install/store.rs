@@ -67,6 +67,16 @@ fn while_a_pool_is_made_udev_does_not_have_its_disks_read_again() {
 }
 
 #[test]
+fn a_pool_that_cannot_be_made_ends_the_installation_and_udev_has_its_disks_back() {
+    let machine = machine("");
+    machine.tell("no-pool", "");
+    let before = machine.state();
+    assert_eq!(machine.run(&[]).status.code(), Some(1));
+    assert!(!machine.live("/run/udev/rules.d/99-cluster-pool.rules").exists());
+    assert_eq!(machine.state(), before);
+}
+
+#[test]
 fn a_dry_run_shows_what_becomes_of_the_disk() {
     let machine = machine("");
     let said = machine.good(&["--dry-run"]);

@@ -55,19 +55,10 @@ impl Datasets {
     }
 
     pub async fn look(&self) -> Result<Found, ZfsError> {
-        let list = [
-            "list",
-            "-H",
-            "-p",
-            "-d",
-            "1",
-            "-t",
-            "filesystem",
-            "-o",
-            COLUMNS,
+        Ok(found(
+            &self.commands.children(&self.parent, COLUMNS).await?,
             &self.parent,
-        ];
-        Ok(found(&self.commands.zfs(&list).await?, &self.parent))
+        ))
     }
 
     /// An empty one, mounted, to be filled.

@@ -338,19 +338,8 @@ impl Host for Local {
 #[cfg(test)]
 mod tests {
     use super::super::current;
+    use super::super::tests::release;
     use super::*;
-
-    fn release(id: &str, state: State, at: Option<u64>) -> Release {
-        Release {
-            name: Name {
-                id: id.to_owned(),
-                seal: Seal::of(id),
-            },
-            state,
-            at,
-            installation: None,
-        }
-    }
 
     #[test]
     fn what_is_in_place_and_what_was_before_it_stay_however_old() {

@@ -31,7 +31,7 @@ impl<'a> Node<'a> {
     }
 }
 
-fn release(id: &str, state: State, at: Option<u64>) -> Release {
+pub(super) fn release(id: &str, state: State, at: Option<u64>) -> Release {
     Release {
         name: Name {
             id: id.to_owned(),

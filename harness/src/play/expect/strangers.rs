@@ -266,48 +266,28 @@ mod tests {
         assert!(matches!(seen, Err(Miss::Wrong(_))), "{seen:?}");
     }
 
-    fn virus() -> Dialogue {
-        dialogues(Refusal::Virus, "example.org", "alice@example.org").remove(0)
+    /// What is seen of the test virus with these answers to its recipient and to what follows.
+    fn virus(answers: &[&str]) -> Result<String, Miss> {
+        let greetings = ["220 hi", "250 hi", "250 ok"];
+        let dialogue = dialogues(Refusal::Virus, "example.org", "alice@example.org").remove(0);
+        dialogue.judge(&replies(&[&greetings, answers].concat()))
     }
 
     #[test]
     fn a_virus_that_is_taken_is_wrong() {
-        let seen = virus().judge(&replies(&[
-            "220 hi",
-            "250 hi",
-            "250 ok",
-            "250 ok",
-            "354 go",
-            "250 queued",
-        ]));
+        let seen = virus(&["250 ok", "354 go", "250 queued"]);
         assert!(matches!(seen, Err(Miss::Wrong(_))), "{seen:?}");
     }
 
     #[test]
     fn a_virus_that_could_not_be_sent_proves_nothing() {
-        let hi = [
-            "220 hi",
-            "250 hi",
-            "250 ok",
-            "550 who?",
-            "554 no valid recipients",
-            "500 what?",
-        ];
-        let seen = virus().judge(&replies(&hi));
+        let seen = virus(&["550 who?", "554 no valid recipients", "500 what?"]);
         assert!(matches!(seen, Err(Miss::NotYet(_))), "{seen:?}");
     }
 
     #[test]
     fn a_virus_that_is_refused_for_another_reason_proves_nothing() {
-        let hi = [
-            "220 hi",
-            "250 hi",
-            "250 ok",
-            "250 ok",
-            "354 go",
-            "554 5.7.1 an attachment of this kind is not taken",
-        ];
-        let seen = virus().judge(&replies(&hi));
+        let seen = virus(&["250 ok", "354 go", "554 5.7.1 an attachment of this kind is not taken"]);
         assert!(matches!(seen, Err(Miss::NotYet(_))), "{seen:?}");
     }
 

@@ -55,6 +55,12 @@ return {guid = zfs.get_prop(name, 'guid'), written = zfs.get_prop(name, 'written
 ";
 
 impl Commands {
+    /// These properties of a dataset and of those right below it, a line each (`zfs list -H -p`).
+    pub(crate) async fn children(&self, parent: &str, columns: &str) -> Result<String, ZfsError> {
+        self.zfs(&["list", "-H", "-p", "-d", "1", "-t", "filesystem", "-o", columns, parent])
+            .await
+    }
+
     /// With the limits of a configuration, and the programs of this machine.
     pub fn of(config: &Config) -> Commands {
         Commands {
@@ -137,20 +143,9 @@ fn options(properties: &NewProperties) -> Vec<String> {
 impl Zfs for Commands {
     async fn look(&self, dataset: &str) -> Result<Vec<Dataset>, ZfsError> {
         let parent = dataset.rsplit_once('/').map_or(dataset, |(parent, _)| parent);
-        let list = [
-            "list",
-            "-H",
-            "-p",
-            "-d",
-            "1",
-            "-t",
-            "filesystem",
-            "-o",
-            parse::DATASET_COLUMNS,
-            parent,
-        ];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let listed = self.zfs(&list).await.map_err(|error| no_pool(error, parent))?;
+        let listed = self.children(parent, parse::DATASET_COLUMNS).await;
+        let listed = listed.map_err(|error| no_pool(error, parent))?;
         let mut found = parse::datasets(&listed, now).map_err(unreadable("zfs list"))?;
         let beside = format!("{dataset}-");
         found.retain(|found| found.name == dataset || found.name.starts_with(&beside));
