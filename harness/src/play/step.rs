@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often somebody who watches is told what a step still waits for.
 const TELL: Duration = Duration::from_secs(20);
 
+/// By how much the guard of a command grows at most on slow machines.
+const LONGEST_COMMAND: f64 = 4.0;
+
 /// Where the steps are taken: what is broken at the moment, and what came of the steps so far.
 pub(super) struct Stage {
     pub run: Arc<Run>,
@@ -50,7 +53,7 @@ impl Stage {
             sleep(pause).await;
         }
         let began = Instant::now();
-        let within = self.run.stretch(step.within);
+        let within = self.within(step);
         let result = match &step.action {
             Action::Fault { fault, .. } => self.inject(fault, within).await,
             Action::Heal { fault, .. } => self.heal(fault, within).await,
@@ -187,6 +190,15 @@ impl Stage {
                     detail: format!("no receipt that it was healed: {reason}"),
                 }
             }
+        }
+    }
+
+    /// The guard of a step. A command's grows less than that of what boots machines: what fails again and again will go on to.
+    fn within(&self, step: &Step) -> Duration {
+        let stretched = self.run.stretch(step.within);
+        match step.action {
+            Action::Run(_) => stretched.min(step.within.mul_f64(LONGEST_COMMAND)),
+            _ => stretched,
         }
     }
 
