@@ -21,6 +21,7 @@ mod dns;
 mod election;
 mod explain;
 mod filter;
+mod groupware;
 mod holdings;
 mod iredmail;
 mod mail;
@@ -92,6 +93,7 @@ pub fn examine(loaded: &Loaded) -> Examined {
         queue::check,
         mail::check,
         filter::check,
+        groupware::check,
         target::check,
         iredmail::check,
         pmg::check,

@@ -34,8 +34,14 @@ pub use rotate::{
 };
 
 /// The database accounts that get a password of their own: `roundcube` owns `roundcubemail`, `vmail` reads `vmail` for
-/// Postfix and Dovecot, `health` is asked by the health address.
-pub const DATABASE_ACCOUNTS: [&str; 3] = ["health", "roundcube", "vmail"];
+/// Postfix and Dovecot, `health` is asked by the health address; `sogo` and `amavisd` write the databases of their names,
+/// where these programs run.
+pub fn database_accounts(cluster: &Cluster) -> Vec<&'static str> {
+    let mut accounts = vec!["health", "roundcube", "vmail"];
+    accounts.extend(cluster.amavisd.is_some().then_some("amavisd"));
+    accounts.extend(cluster.sogo.is_some().then_some("sogo"));
+    accounts
+}
 
 /// Days for which the cluster's authority is valid.
 const AUTHORITY_DAYS: i64 = 3653;
@@ -70,7 +76,7 @@ pub struct Secrets {
     /// The authority's private key, PEM. Never leaves the machine that renders.
     pub ca_key: String,
     /// Passwords of the database accounts: `roundcube` (owns `roundcubemail`), `vmail` (read-only on `vmail`, used by
-    /// Postfix and Dovecot), `health` (used by the health address). See [`DATABASE_ACCOUNTS`].
+    /// Postfix and Dovecot), `health` (used by the health address). See [`database_accounts`].
     pub database_passwords: BTreeMap<String, String>,
     /// Initial password of each described mailbox, by address.
     pub mailbox_passwords: BTreeMap<String, String>,
@@ -258,7 +264,7 @@ impl Secrets {
         now: OffsetDateTime,
     ) -> Result<Vec<String>, SecretsError> {
         let mut added = Vec::new();
-        for account in DATABASE_ACCOUNTS {
+        for account in database_accounts(cluster) {
             self.database_passwords.entry(account.to_owned()).or_insert_with(|| {
                 added.push(format!("password of the database account {account}"));
                 source.password(&format!("database {account}"), PASSWORD_LENGTH)

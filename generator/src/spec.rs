@@ -11,6 +11,7 @@ mod allowed;
 mod authenticity;
 mod election;
 mod filter;
+mod groupware;
 mod load;
 mod monitoring;
 mod published;
@@ -27,6 +28,7 @@ pub use allowed::Allowed;
 pub use authenticity::{Authenticity, DmarcPolicy, TransportPolicy};
 pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
 pub use filter::{Filter, Signatures};
+pub use groupware::{Amavisd, Sogo};
 pub use load::{LoadError, Loaded};
 pub use monitoring::Monitoring;
 pub use published::{Publication, Published};
@@ -66,6 +68,12 @@ pub struct Cluster {
     /// What the gateways look at before they take mail in; left out, nothing.
     #[serde(default)]
     pub filter: Option<Filter>,
+    /// Calendars and address books on the mail nodes; left out, there are none.
+    #[serde(default)]
+    pub sogo: Option<Sogo>,
+    /// What looks at mail on the mail nodes; left out, nothing does there.
+    #[serde(default)]
+    pub amavisd: Option<Amavisd>,
     /// Further settings of gateways that are Proxmox Mail Gateways.
     #[serde(default)]
     pub pmg: Option<Pmg>,

@@ -1,7 +1,7 @@
 //! Does a file of secrets belong to the description: what it lacks, what nothing needs, and what a rotation left.
 
 use super::{Finding, rules};
-use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DATABASE_ACCOUNTS, DKIM, MAILBOXES, PROGRAMS, Secrets};
+use crate::secrets::{CERTIFICATES, COROSYNC, DATABASE, DKIM, MAILBOXES, PROGRAMS, Secrets, database_accounts};
 use crate::spec::Cluster;
 
 pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
@@ -38,7 +38,9 @@ pub(super) fn check(secrets: &Secrets, cluster: &Cluster) -> Vec<Finding> {
 }
 
 fn needed(cluster: &Cluster) -> Vec<String> {
-    let accounts = DATABASE_ACCOUNTS.iter().map(|account| format!("{DATABASE}.{account}"));
+    let accounts = database_accounts(cluster)
+        .into_iter()
+        .map(|account| format!("{DATABASE}.{account}"));
     let mailboxes = cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{:?}", m.address));
     let nodes = cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name));
     let key = cluster.decides_itself().then(|| COROSYNC.to_owned());

@@ -91,6 +91,7 @@ fn the_examples_have_no_errors() {
         ("store.toml", include_str!("../../examples/store.toml")),
         ("role.toml", include_str!("../../examples/role.toml")),
         ("access.toml", include_str!("../../examples/access.toml")),
+        ("groupware.toml", include_str!("../../examples/groupware.toml")),
         ("proxmox.toml", include_str!("../../examples/proxmox.toml")),
         ("iredmail.toml", include_str!("../../examples/iredmail.toml")),
     ] {

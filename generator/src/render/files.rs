@@ -42,6 +42,9 @@ pub(super) fn attributes(path: &str) -> Attributes {
         "/etc/roundcube/config.inc.php" | "/etc/cluster-webmail/roundcube.inc.php" | "/srv/health/index.php" => {
             secret(0o640, "www-data")
         }
+        // Read by programs that are never root.
+        "/etc/sogo/sogo.conf" => secret(0o640, "sogo"),
+        "/etc/amavis/conf.d/50-user" => secret(0o640, "amavis"),
         // Password hashes and the replication secret.
         "/usr/local/share/cluster/accounts.sql"
         | "/usr/local/share/cluster/link.sql"

@@ -7,6 +7,7 @@ mod authenticity;
 mod election;
 mod files;
 mod filter;
+mod groupware;
 mod iredmail;
 mod model;
 mod monitoring;
@@ -232,6 +233,20 @@ const OF_LOCAL_SIGNATURES: [&str; 1] = ["/etc/clamav/signatures/"];
 /// Names that attachments may not have.
 const ATTACHMENTS: &str = "/etc/rspamd/refused-attachments.map";
 
+/// Files that only SOGo needs.
+const OF_SOGO: [&str; 2] = ["/etc/sogo/", "/etc/systemd/system/sogo.service.d/"];
+
+/// Files that only amavisd needs.
+const OF_AMAVISD: [&str; 4] = [
+    "/etc/amavis/",
+    "/etc/dovecot/sieve/junk.sieve",
+    "/etc/spamassassin/",
+    "/etc/systemd/system/amavis.service.d/",
+];
+
+/// What takes old rows out of the databases of either.
+const OF_TIDYING: [&str; 2] = ["/etc/systemd/system/cluster-tidy.", "/usr/local/share/cluster/tidy.sql"];
+
 /// Files that only the exporters need.
 const OF_MONITORING: [&str; 4] = [
     "/etc/default/prometheus-",
@@ -259,6 +274,15 @@ fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
     }
     if OF_MONITORING.iter().any(|prefix| path.starts_with(prefix)) {
         return cluster.monitoring.is_some();
+    }
+    if OF_SOGO.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.sogo.is_some();
+    }
+    if OF_AMAVISD.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.amavisd.is_some();
+    }
+    if OF_TIDYING.iter().any(|prefix| path.starts_with(prefix)) {
+        return cluster.sogo.is_some() || cluster.amavisd.is_some();
     }
     if path.starts_with(OF_PROGRAMS) {
         return model::for_programs(cluster, secrets).is_some();

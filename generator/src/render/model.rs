@@ -8,6 +8,7 @@ use super::access::Access;
 use super::authenticity::Signing;
 use super::election::Election;
 use super::filter::Filter;
+use super::groupware::{Amavisd, Sogo};
 use super::pmg::Pmg;
 use super::store::Store;
 use super::tls::Tls;
@@ -52,6 +53,10 @@ pub(super) struct Model {
     /// Nothing where mail is not signed.
     signing: Option<Signing>,
     filter: Option<Filter>,
+    /// Nothing where it does not run.
+    sogo: Option<Sogo>,
+    /// Nothing where it does not run.
+    amavisd: Option<Amavisd>,
     /// Nothing where no gateway is a Proxmox Mail Gateway.
     pmg: Option<Pmg>,
     secrets: Secret,
@@ -269,6 +274,8 @@ impl Model {
             pmg: Pmg::new(cluster, signing.as_ref()),
             signing,
             filter: Filter::new(cluster),
+            sogo: Sogo::new(cluster),
+            amavisd: Amavisd::new(cluster),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

@@ -64,6 +64,8 @@ name = "Alice"
 [database]
 replication_host = "192.168.1.10/255.255.255.254"
 options = { max_connections = "50" }
+[sogo]
+time_zone = "UTC"
 [mail]
 options = { smtpd_client_message_rate_limit = "100" }
 [[dns.record]]
@@ -136,11 +138,12 @@ fn put(cluster: &mut Cluster, place: usize, key: &str, value: &str) {
         25 => cluster.authenticity.as_mut().unwrap().dmarc_reports = text,
         26 => cluster.authenticity.as_mut().unwrap().dmarc_reports = format!("{value}@example.org"),
         27 => cluster.authenticity.as_mut().unwrap().tls_reports = Some(text),
+        28 => cluster.sogo.as_mut().unwrap().time_zone = text,
         _ => cluster.nodes[1].disks = vec![text],
     }
 }
 
-const PLACES: usize = 29;
+const PLACES: usize = 30;
 const EXCHANGER: usize = 18;
 
 fn everything() -> Loaded {

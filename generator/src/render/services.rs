@@ -69,6 +69,23 @@ const MAIL: [Service; 9] = [
     service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
     NGINX,
 ];
+/// SOGo and what it keeps sessions' data in.
+const SOGO: [Service; 2] = [
+    service("memcached", &[]),
+    service("sogo", &["/etc/sogo/", "/etc/systemd/system/sogo.service.d/"]),
+];
+const AMAVISD: Service = service(
+    "amavis",
+    &[
+        "/etc/amavis/",
+        "/etc/spamassassin/",
+        "/etc/systemd/system/amavis.service.d/",
+    ],
+);
+/// Fetches SpamAssassin's rules.
+const SPAM_RULES: Service = service("spamassassin-maintenance.timer", &[]);
+/// What takes old rows out of the databases of these.
+const TIDY: Service = service("cluster-tidy.timer", &["/etc/systemd/system/cluster-tidy."]);
 /// The agent of the mail store, and what imports the pool at a start.
 const STORE: [Service; 4] = [
     service("zfs-load-module", &[]),
@@ -221,6 +238,14 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
     let fetching = filter
         .is_some_and(|filter| filter.signatures == Signatures::Freshclam)
         .then_some(FRESHCLAM);
+    let mail = node.role == Role::Mail;
+    let sogo: &[Service] = if mail && cluster.sogo.is_some() { &SOGO } else { &[] };
+    let amavisd = cluster.amavisd.as_ref().filter(|_| mail);
+    let looking = amavisd.map(|_| AMAVISD);
+    let rules = amavisd
+        .is_some_and(|amavisd| amavisd.network_tests)
+        .then_some(SPAM_RULES);
+    let tidy = (mail && (cluster.sogo.is_some() || cluster.amavisd.is_some())).then_some(TIDY);
     let all = COMMON
         .iter()
         .chain(store)
@@ -228,7 +253,11 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         .chain(&fetching)
         .chain(&rspamd)
         .chain(scanning)
+        .chain(&looking)
         .chain(of_role)
+        .chain(sogo)
+        .chain(&rules)
+        .chain(&tidy)
         .copied();
     let rest = address
         .into_iter()

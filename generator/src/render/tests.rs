@@ -54,6 +54,7 @@ fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
     for name in [
         "pair",
         "access",
+        "groupware",
         "iredmail",
         "no-gateway",
         "proxmox",

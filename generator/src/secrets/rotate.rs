@@ -113,7 +113,8 @@ impl Secrets {
         names.extend(cluster.decides_itself().then(|| COROSYNC.to_owned()));
         names.extend(cluster.authenticity.as_ref().map(|_| DKIM.to_owned()));
         names.extend(cluster.nodes.iter().map(|node| format!("{CERTIFICATES}.{}", node.name)));
-        names.extend(super::DATABASE_ACCOUNTS.map(|account| format!("{DATABASE}.{account}")));
+        let accounts = super::database_accounts(cluster).into_iter();
+        names.extend(accounts.map(|account| format!("{DATABASE}.{account}")));
         names.extend(cluster.mailboxes.iter().map(|m| format!("{MAILBOXES}.{}", m.address)));
         names
     }

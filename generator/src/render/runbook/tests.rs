@@ -10,6 +10,7 @@ const REDUNDANT: &str = include_str!("../../../examples/redundant.toml");
 const STORE: &str = include_str!("../../../examples/store.toml");
 const ROLE: &str = include_str!("../../../examples/role.toml");
 const ACCESS: &str = include_str!("../../../examples/access.toml");
+const GROUPWARE: &str = include_str!("../../../examples/groupware.toml");
 const PROXMOX: &str = include_str!("../../../examples/proxmox.toml");
 const IREDMAIL: &str = include_str!("../../../examples/iredmail.toml");
 
@@ -28,7 +29,7 @@ fn clusters() -> Vec<(Cluster, Bundle)> {
     let more = second("mx2", "gateway", "192.168.1.21") + &second("lb2", "load-balancer", "192.168.1.31");
     let twice = PAIR.replace("[webmail]\n", &(more + "[webmail]\n"));
     [
-        PAIR, NO_GATEWAY, &twice, REDUNDANT, STORE, ROLE, ACCESS, PROXMOX, IREDMAIL,
+        PAIR, NO_GATEWAY, &twice, REDUNDANT, STORE, ROLE, ACCESS, GROUPWARE, PROXMOX, IREDMAIL,
     ]
     .map(rendered)
     .into()
@@ -75,7 +76,7 @@ fn simple(line: &str) -> Vec<String> {
 }
 
 /// What Debian's own packages bring, those of the roles included; the rest has to be ours.
-const PROGRAMS: [&str; 45] = [
+const PROGRAMS: [&str; 46] = [
     "pmgconfig",
     "cat",
     "promtool",
@@ -97,6 +98,7 @@ const PROGRAMS: [&str; 45] = [
     "curl",
     "df",
     "dig",
+    "amavisd-release",
     "generator",
     "grep",
     "haproxy-answers",

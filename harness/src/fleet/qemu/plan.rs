@@ -154,7 +154,7 @@ impl<'a> Plan<'a> {
             command_line: image.command_line.clone(),
             disk: disk_file(disks, name),
             data_disks: disks::attached(&self.data_disks(role), disks, name),
-            memory_mib: memory_mib(role),
+            memory_mib: self.memory_mib(role),
             memory,
             start: Start::Boot,
             cpus: 1,
@@ -191,7 +191,18 @@ impl<'a> Plan<'a> {
 
     /// Size of the memory of a role's machines.
     pub fn role_memory_bytes(&self, role: Role) -> u64 {
-        u64::from(memory_mib(role)) << 20
+        u64::from(self.memory_mib(role)) << 20
+    }
+
+    /// Mebibytes of memory of a role's machines: SOGo's and amavisd's processes need as much again as half of what the rest of a
+    /// mail node does.
+    fn memory_mib(&self, role: Role) -> u32 {
+        let more = self.cluster.sogo.is_some() || self.cluster.amavisd.is_some();
+        match role {
+            Role::Mail if more => 1536,
+            Role::Mail => 1024,
+            _ => 512,
+        }
     }
 
     /// How much patience machines deserve.
@@ -339,10 +350,6 @@ fn mac(number: usize) -> String {
 /// The name of a role's machine before it is a node.
 pub(super) fn base_name(role: Role) -> &'static str {
     role.as_str()
-}
-
-fn memory_mib(role: Role) -> u32 {
-    if role == Role::Mail { 1024 } else { 512 }
 }
 
 /// Processors of this host.
