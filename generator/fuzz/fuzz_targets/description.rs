@@ -1,6 +1,5 @@
 //! No text, a description or not, makes reading, checking, showing or rendering panic or hang. Good beginnings are the
-//! descriptions in `../tests/fixtures` and `../examples`:
-//! `cargo +nightly fuzz run description corpus/description ../tests/fixtures ../examples`.
+//! descriptions in `../tests/fixtures` and `../examples`, as `../run` has it.
 
 #![no_main]
 

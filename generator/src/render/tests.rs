@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::check::{check, has_errors};
 use crate::secrets::Certificate;
 
 fn example(name: &str) -> Cluster {
@@ -78,6 +79,27 @@ fn every_file_of_every_node_of_the_examples_is_as_reviewed() {
                 insta::assert_snapshot!(format!("{name}-zone-{domain}"), zone);
             }
         });
+    }
+}
+
+#[test]
+fn whatever_passes_the_check_is_rendered() {
+    let folders = ["tests/fixtures", "examples"].map(|folder| format!("{}/{folder}", env!("CARGO_MANIFEST_DIR")));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    for file in files.map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let Ok(loaded) = Cluster::parse("cluster.toml", &text) else {
+            continue;
+        };
+        if has_errors(&check(&loaded)) {
+            continue;
+        }
+        let rendered = render(
+            &loaded.cluster,
+            &placeholders(&loaded.cluster),
+            Some(&Agent::stand_in()),
+        );
+        assert!(rendered.is_ok(), "{}: {:?}", file.display(), rendered.err());
     }
 }
 
