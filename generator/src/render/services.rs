@@ -46,6 +46,7 @@ const DATABASE: Service = service(
         "/usr/local/share/cluster/mailboxes.sql",
         "/usr/local/share/cluster/peer.cnf",
         "/usr/local/share/cluster/schema/",
+        "/usr/local/share/cluster/webmail-users.sql",
     ],
 );
 const REPLICA: Service = service("cluster-replica.timer", &["/etc/systemd/system/cluster-replica."]);
@@ -69,6 +70,11 @@ const MAIL: [Service; 9] = [
     service("php8.4-fpm", &["/etc/php/", "/etc/roundcube/", "/srv/health/"]),
     NGINX,
 ];
+/// What makes webmail's entries for new mailboxes.
+const WEBMAIL_USERS: Service = service(
+    "cluster-webmail-users.timer",
+    &["/etc/systemd/system/cluster-webmail-users."],
+);
 /// SOGo and what it keeps sessions' data in.
 const SOGO: [Service; 2] = [
     service("memcached", &[]),
@@ -245,6 +251,8 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
     let rules = amavisd
         .is_some_and(|amavisd| amavisd.network_tests)
         .then_some(SPAM_RULES);
+    let debian = mail && node.target == Target::Debian13;
+    let users = (debian && node.primary).then_some(WEBMAIL_USERS);
     let tidy = (mail && (cluster.sogo.is_some() || cluster.amavisd.is_some())).then_some(TIDY);
     let all = COMMON
         .iter()
@@ -258,6 +266,7 @@ pub fn services(cluster: &Cluster, node: &Node) -> Vec<Service> {
         .chain(sogo)
         .chain(&rules)
         .chain(&tidy)
+        .chain(&users)
         .copied();
     let rest = address
         .into_iter()
