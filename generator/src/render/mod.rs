@@ -7,7 +7,6 @@ mod authenticity;
 mod election;
 mod files;
 mod filter;
-mod groupware;
 mod iredmail;
 mod model;
 mod monitoring;
@@ -266,44 +265,49 @@ const OF_VIRTUAL_ADDRESS: [&str; 4] = [
     "/usr/local/sbin/network-card",
 ];
 
+/// Whether a path begins with one of these.
+fn below(path: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| path.starts_with(prefix))
+}
+
 /// The schema of a database that is not replicated is left out, and so are time servers and a mail store that are not
 /// described.
 fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
-    if OF_STORE.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_STORE) {
         return cluster.store.is_some();
     }
-    if OF_MONITORING.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_MONITORING) {
         return cluster.monitoring.is_some();
     }
-    if OF_SOGO.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_SOGO) {
         return cluster.sogo.is_some();
     }
-    if OF_AMAVISD.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_AMAVISD) {
         return cluster.amavisd.is_some();
     }
-    if OF_TIDYING.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_TIDYING) {
         return cluster.sogo.is_some() || cluster.amavisd.is_some();
     }
     if path.starts_with(OF_PROGRAMS) {
         return model::for_programs(cluster, secrets).is_some();
     }
-    if OF_VIRTUAL_ADDRESS.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_VIRTUAL_ADDRESS) {
         return cluster.virtual_address().is_some();
     }
-    if OF_AUTHENTICITY.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_AUTHENTICITY) {
         return cluster.authenticity.is_some();
     }
     let filter = cluster.filter.as_ref();
     if path == ATTACHMENTS {
         return filter.is_some_and(|filter| !filter.refused_attachments.is_empty());
     }
-    if OF_LOCAL_SIGNATURES.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_LOCAL_SIGNATURES) {
         return filter.is_some_and(|filter| filter.signatures == Signatures::Local);
     }
-    if OF_FILTER.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_FILTER) {
         return filter.is_some();
     }
-    if OF_RSPAMD.iter().any(|prefix| path.starts_with(prefix)) {
+    if below(path, &OF_RSPAMD) {
         return cluster.authenticity.is_some() || filter.is_some();
     }
     if OF_AUTOCONFIG.contains(&path) {

@@ -8,14 +8,13 @@ use super::access::Access;
 use super::authenticity::Signing;
 use super::election::Election;
 use super::filter::Filter;
-use super::groupware::{Amavisd, Sogo};
 use super::pmg::Pmg;
 use super::store::Store;
 use super::tls::Tls;
 use super::virtual_address::VirtualAddress;
 use super::{RenderError, Service, services};
 use crate::secrets::{Certificate, Secrets};
-use crate::spec::{CheckProfile, Cluster, Node, Role};
+use crate::spec::{Amavisd, CheckProfile, Cluster, Node, Role, Sogo};
 
 /// Everything a template of one node may use.
 #[derive(Serialize)]
@@ -274,8 +273,8 @@ impl Model {
             pmg: Pmg::new(cluster, signing.as_ref()),
             signing,
             filter: Filter::new(cluster),
-            sogo: Sogo::new(cluster),
-            amavisd: Amavisd::new(cluster),
+            sogo: cluster.sogo.clone(),
+            amavisd: cluster.amavisd.clone(),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

@@ -1,12 +1,12 @@
 //! What Debian mail nodes can run besides webmail and delivery: SOGo and amavisd.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// SOGo on both mail nodes: calendars and address books (CalDAV, CardDAV) and its own webmail, at `/SOGo/` under webmail's
 /// name. Users log in with their mailbox's address and password. What they keep lies in the database `sogo`, which has to be
 /// replicated. Left out, it does not run.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sogo {
     /// The time zone of whoever has not chosen one, as in `/usr/share/zoneinfo`: `Europe/Istanbul`.
@@ -18,7 +18,7 @@ pub struct Sogo {
 /// keeps back attachments that Windows would run. What it keeps back lies in the database `amavisd`, which has to be
 /// replicated, so that either node can release it. Left out, it does not run; a gateway's `[filter]` is another thing, and
 /// both can be described.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Amavisd {
     /// Whether SpamAssassin asks lists in the internet about senders and links, too. Without them it knows less.

@@ -194,8 +194,7 @@ impl<'a> Plan<'a> {
         u64::from(self.memory_mib(role)) << 20
     }
 
-    /// Mebibytes of memory of a role's machines: SOGo's and amavisd's processes need as much again as half of what the rest of a
-    /// mail node does.
+    /// Mebibytes of memory of a role's machines; a mail node with SOGo or amavisd gets half as much again for their processes.
     fn memory_mib(&self, role: Role) -> u32 {
         let more = self.cluster.sogo.is_some() || self.cluster.amavisd.is_some();
         match role {
