@@ -1,5 +1,5 @@
 //! What is asked of the mail store on a node itself, through commands there: status and role from its agent, messages from
-//! the files below the mount.
+//! the files: those of the newest snapshot, or those below the mount where what counts is when one comes.
 
 use std::time::Duration;
 
@@ -40,6 +40,16 @@ pub struct Arrival {
     /// It lay there at the first look, and may have done so for long.
     pub at_once: bool,
 }
+
+/// Mounts the newest snapshot for this process only, and goes on with the folder there. A stream that is received meanwhile takes the files
+/// of the live mount away for a moment: a folder that was there for minutes has been answered for as if there were none.
+const IN_SNAPSHOT: &str = r#"
+    dataset=$(findmnt --noheadings --output SOURCE /var/vmail)
+    newest=$(zfs list -H -t snapshot -o name -s createtxg "$dataset" | tail -n 1)
+    mount -t tmpfs tmpfs /mnt
+    mkdir /mnt/copy
+    mount -t zfs -o ro "$newest" /mnt/copy
+    set -- "/mnt/copy/${1#/var/vmail/}""#;
 
 /// Ids of messages: of each file the first line that carries one.
 const IDS: &str = r#"
@@ -124,7 +134,13 @@ pub(super) async fn ids<F: Fleet + ?Sized>(fleet: &F, node: &str, user: &str) ->
     let what = "read the files of the mail store";
     let folder = folder(node, what, user)?;
     let limit = ASK.mul_f64(fleet.slowness().max(1.0));
-    let output = fleet.exec(node, &script(IDS, &[&folder]), limit).await?;
+    let inside = script(&[IN_SNAPSHOT, IDS].concat(), &[&folder]);
+    let argv: Vec<String> = ["unshare", "--mount"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(inside)
+        .collect();
+    let output = fleet.exec(node, &argv, limit).await?;
     // `find -exec +` hands on that grep found nothing in some file, which mail of others may well be.
     if !output.stderr.trim().is_empty() {
         return Err(error(node, what, output.stderr.trim()));
