@@ -27,7 +27,7 @@ pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
 pub use authenticity::{Authenticity, DmarcPolicy, TransportPolicy};
 pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
-pub use filter::{Filter, Signatures};
+pub use filter::{Authentication, Filter, Signatures};
 pub use groupware::{Amavisd, Sogo};
 pub use load::{LoadError, Loaded};
 pub use monitoring::Monitoring;

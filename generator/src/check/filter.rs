@@ -1,6 +1,7 @@
 //! `[filter]`: what the gateways look at, and by what.
 
 use super::Findings;
+use super::names::is_domain;
 use crate::spec::{Filter, Role, Signatures};
 
 /// The longest ending that is taken, characters: longer ones are no kinds of files.
@@ -14,6 +15,7 @@ pub(super) fn check(findings: &mut Findings<'_>) {
     signatures(findings, filter);
     attachments(findings, filter);
     outgoing(findings, filter);
+    sealers(findings, filter);
 }
 
 fn gateway(findings: &mut Findings<'_>) {
@@ -61,6 +63,26 @@ fn attachments(findings: &mut Findings<'_>, filter: &Filter) {
             .help("as in `refused_attachments = [\"exe\", \"scr\"]`");
         let plain = word.trim_start_matches(['*', '.']);
         if is_extension(plain) {
+            finding = finding.fix(findings.instead(&path, format!("{plain:?}")));
+        }
+        findings.push(finding);
+    }
+}
+
+fn sealers(findings: &mut Findings<'_>, filter: &Filter) {
+    let sealers = filter.authentication.iter().flat_map(|found| &found.trusted_sealers);
+    for (index, domain) in sealers.enumerate().filter(|(_, domain)| !is_domain(domain)) {
+        let path = format!("filter.authentication.trusted_sealers[{index}]");
+        let mut finding = findings
+            .at("sealer-invalid", &path, "no domain", format!("{domain:?} seals nothing"))
+            .why("a seal names the domain of whoever made it (`d=` of ARC-Seal, RFC 8617 section 4.1.3), and is compared with it as a whole")
+            .help("as in `trusted_sealers = [\"lists.example.net\"]`");
+        let plain = domain
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches(['*', '.']);
+        if is_domain(plain) {
             finding = finding.fix(findings.instead(&path, format!("{plain:?}")));
         }
         findings.push(finding);

@@ -15,6 +15,8 @@ pub(super) struct Filter {
     /// What clamd is given at most, bytes.
     longest: u64,
     outgoing_per_hour: u32,
+    authentication: bool,
+    trusted_sealers: Vec<String>,
 }
 
 impl Filter {
@@ -32,7 +34,20 @@ impl Filter {
             freshclam: filter.signatures == Signatures::Freshclam,
             attachments,
             outgoing_per_hour: filter.outgoing_per_hour,
+            authentication: cluster.authenticates(),
+            trusted_sealers: sealers(cluster),
             longest: (u64::from(cluster.mail.message_size_mib) << 20) + HEADERS,
         })
     }
+}
+
+/// Each once, in small letters, as rspamd compares them.
+fn sealers(cluster: &Cluster) -> Vec<String> {
+    let authentication = cluster
+        .filter
+        .as_ref()
+        .and_then(|filter| filter.authentication.as_ref());
+    let sealers = authentication.into_iter().flat_map(|found| &found.trusted_sealers);
+    let sealers: std::collections::BTreeSet<String> = sealers.map(|domain| domain.to_lowercase()).collect();
+    sealers.into_iter().collect()
 }

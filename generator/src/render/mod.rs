@@ -236,12 +236,17 @@ const ATTACHMENTS: &str = "/etc/rspamd/refused-attachments.map";
 const OF_SOGO: [&str; 2] = ["/etc/sogo/", "/etc/systemd/system/sogo.service.d/"];
 
 /// Files that only amavisd needs.
-const OF_AMAVISD: [&str; 4] = [
+const OF_AMAVISD: [&str; 3] = [
     "/etc/amavis/",
-    "/etc/dovecot/sieve/junk.sieve",
     "/etc/spamassassin/",
     "/etc/systemd/system/amavis.service.d/",
 ];
+
+/// What puts marked mail into Junk.
+const JUNK: &str = "/etc/dovecot/sieve/junk.sieve";
+
+/// Suffixes of the cluster's own domains, where nobody else's are asked for.
+const SUFFIXES: &str = "/etc/rspamd/suffixes.dat";
 
 /// What takes old rows out of the databases of either.
 const OF_TIDYING: [&str; 2] = ["/etc/systemd/system/cluster-tidy.", "/usr/local/share/cluster/tidy.sql"];
@@ -284,6 +289,12 @@ fn wanted(path: &str, cluster: &Cluster, secrets: &Secrets) -> bool {
     }
     if below(path, &OF_AMAVISD) {
         return cluster.amavisd.is_some();
+    }
+    if path == JUNK {
+        return cluster.marks_junk();
+    }
+    if path == SUFFIXES && cluster.authenticates() {
+        return false;
     }
     if below(path, &OF_TIDYING) {
         return cluster.sogo.is_some() || cluster.amavisd.is_some();
