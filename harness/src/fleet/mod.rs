@@ -51,6 +51,8 @@ pub struct Topology {
     pub signs: bool,
     /// Whether mail is looked at before it is taken in.
     pub filters: bool,
+    /// Gateways find out who mail from elsewhere is from.
+    pub authenticates: bool,
 }
 
 impl From<&generator::spec::Cluster> for Topology {
@@ -82,6 +84,7 @@ impl From<&generator::spec::Cluster> for Topology {
             engine: cluster.election.engine,
             signs: cluster.authenticity.is_some(),
             filters: cluster.filter.is_some(),
+            authenticates: cluster.authenticates(),
         }
     }
 }
@@ -171,7 +174,7 @@ pub struct Mail {
 pub struct Departure {
     /// The node that handed it over; its address if it is none.
     pub by: String,
-    /// Who has signed it with which key, or what a receiver objects to.
+    /// Who has signed or sealed it with which key, or what a receiver objects to.
     pub signature: Result<String, String>,
 }
 
@@ -290,6 +293,10 @@ pub trait Fleet: Send + Sync {
     /// It was not taken, or did not arrive in time.
     async fn mail_leaves(&self, balancer: &str, mail: &Mail, deadline: Duration) -> Result<Departure, FleetError>;
 
+    /// A server elsewhere hands a message over that its domain has signed, for a user who has mail forwarded to that domain, and
+    /// takes what comes back. The sender in `mail` does not matter. Tells what came of the first, and who has sealed the second.
+    async fn mail_returns(&self, mail: &Mail, deadline: Duration) -> (Outcome, Result<Departure, FleetError>);
+
     /// Inserts one marked row into `database` on `node` and says whether it was acknowledged.
     async fn sql_insert(&self, node: &str, database: &str, row: &str, deadline: Duration) -> Outcome;
 
@@ -359,8 +366,8 @@ pub trait Fleet: Send + Sync {
         copy::move_role(self, node, deadline).await
     }
 
-    /// Ids of all messages of an account that lie on a node's disk, in whichever folder, whether it is the writer or has
-    /// the copy; doubles are listed twice.
+    /// Ids of all messages of an account that the newest snapshot on a node's disk has, in whichever folder; doubles are
+    /// listed twice.
     async fn store_copy(&self, node: &str, user: &str) -> Result<Vec<String>, FleetError> {
         copy::ids(self, node, user).await
     }

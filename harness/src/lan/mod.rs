@@ -3,6 +3,7 @@
 
 mod announcement;
 mod device;
+pub mod name_server;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 pub struct Zones {
     addresses: BTreeMap<String, Vec<Ipv4Addr>>,
     exchangers: BTreeMap<String, Vec<(u16, String)>>,
-    texts: BTreeMap<String, String>,
+    texts: BTreeMap<String, Vec<String>>,
 }
 
 impl Zones {
@@ -43,7 +43,10 @@ impl Zones {
             [name, "IN", "TXT", ..] => {
                 // The strings of one record are one text (RFC 7208 section 3.3, RFC 6376 section 3.6.2.2).
                 let strings = line.split('"').skip(1).step_by(2);
-                self.texts.insert(absolute(name, domain), strings.collect());
+                self.texts
+                    .entry(absolute(name, domain))
+                    .or_default()
+                    .push(strings.collect());
             }
             _ => {}
         }
@@ -52,7 +55,35 @@ impl Zones {
     /// The keys for signatures that are published: whole name to text.
     pub fn keys(&self) -> BTreeMap<String, String> {
         let keys = self.texts.iter().filter(|(name, _)| name.contains("._domainkey."));
-        keys.map(|(name, text)| (name.clone(), text.clone())).collect()
+        keys.filter_map(|(name, texts)| Some((name.clone(), texts.first()?.clone())))
+            .collect()
+    }
+
+    /// All addresses of a name in small letters.
+    pub fn addresses(&self, name: &str) -> &[Ipv4Addr] {
+        self.addresses.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The mail exchangers of a name in small letters: preference, name.
+    pub fn exchangers(&self, name: &str) -> impl Iterator<Item = (u16, &str)> {
+        let list = self.exchangers.get(name).into_iter().flatten();
+        list.map(|(preference, host)| (*preference, host.as_str()))
+    }
+
+    /// The texts of a name in small letters.
+    pub fn texts(&self, name: &str) -> &[String] {
+        self.texts.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there is such a name, in small letters, or one below it (RFC 8020 section 2).
+    pub fn exists(&self, name: &str) -> bool {
+        let below = format!(".{name}");
+        let known = self
+            .addresses
+            .keys()
+            .chain(self.exchangers.keys())
+            .chain(self.texts.keys());
+        known.into_iter().any(|known| known == name || known.ends_with(&below))
     }
 
     /// The first address of a name.

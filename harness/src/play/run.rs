@@ -10,7 +10,7 @@ use super::program::Desk;
 use super::sample::Sampler;
 use super::sender::Sender;
 use super::{Observer, Settings};
-use crate::fleet::{Fleet, Mail, Topology};
+use crate::fleet::{Departure, Fleet, FleetError, Mail, Topology};
 use crate::record::{Operation, Outcome, Recorder, Service, What, mark};
 
 /// How much longer than its deadline an operation may take before it is given up from outside.
@@ -117,6 +117,28 @@ impl Run {
             self.ledger().accepted.insert(mail.id.clone(), mail.to.clone());
         }
         outcome
+    }
+
+    /// One message from elsewhere, to a user who has it forwarded there; with what came back.
+    pub async fn forward(&self, mail: &Mail, deadline: Duration) -> Result<Departure, FleetError> {
+        let operation = Operation::SendMail {
+            mail: mail.id.clone(),
+            to: mail.to.clone(),
+        };
+        let mut back = Err(FleetError {
+            node: mail.to.clone(),
+            what: format!("forward {}", mail.id),
+            reason: format!("nothing came back within {deadline:?}"),
+        });
+        let outcome = self.operate(operation, deadline, async {
+            let (taken, came) = self.fleet.mail_returns(mail, deadline).await;
+            back = came;
+            taken
+        });
+        if matches!(outcome.await, Outcome::Ok { .. }) {
+            self.ledger().accepted.insert(mail.id.clone(), mail.to.clone());
+        }
+        back
     }
 
     /// One webmail log-in.

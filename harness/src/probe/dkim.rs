@@ -112,7 +112,7 @@ fn judge(signature: &Signature, result: &DkimResult, from: &str) -> Result<(), U
 }
 
 /// The zones, as mail-auth asks them.
-struct Published<'a>(&'a Keys);
+pub(super) struct Published<'a>(pub(super) &'a Keys);
 
 impl ResolverCache<Box<str>, Txt> for Published<'_> {
     fn get<Q>(&self, name: &Q) -> Option<Txt>

@@ -12,6 +12,7 @@ mod heard;
 pub mod imap;
 pub mod imap_session;
 pub mod queue;
+pub mod seal;
 pub mod smtp;
 pub mod sql;
 #[cfg(test)]

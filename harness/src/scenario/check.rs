@@ -50,6 +50,15 @@ impl Checker<'_> {
         self.one_of(path, "mail node", node, &known);
     }
 
+    /// Tables that the cluster's description would need: whether one is missing, the code, what is not there, the table.
+    fn lacks(&mut self, at: &str, tables: &[(bool, &'static str, &str, &str)]) {
+        for (_, code, what, table) in tables.iter().filter(|(lacks, ..)| *lacks) {
+            let found = problem(self.spans, code, at, format!("this cluster has {what}"));
+            self.problems
+                .push(found.help(format!("add `{table}` to its description")));
+        }
+    }
+
     /// A mail node, or a load balancer that leads mail programs to one.
     fn imap_host(&mut self, path: String, node: &str) {
         let known = [self.topology.of_role(Role::Mail), self.topology.doors()].concat();
@@ -265,6 +274,25 @@ impl Checker<'_> {
                     self.problems.push(found.help("add `[access]` to its description"));
                 }
             }
+            Expectation::MailSealed { to, by } => {
+                to.iter().for_each(|user| self.user(at("to"), user));
+                by.iter().for_each(|node| self.node(at("by"), node));
+                let lacks = [
+                    (
+                        !self.topology.signs,
+                        "no-signatures",
+                        "no key to seal with",
+                        "[authenticity]",
+                    ),
+                    (
+                        !self.topology.authenticates,
+                        "no-authentication",
+                        "no gateway that finds out who mail is from",
+                        "[filter.authentication]",
+                    ),
+                ];
+                self.lacks(&at("expect"), &lacks);
+            }
             Expectation::MailSigned { from, by } => {
                 from.iter().for_each(|user| self.user(at("from"), user));
                 by.iter().for_each(|node| self.node(at("by"), node));
@@ -282,11 +310,7 @@ impl Checker<'_> {
                         "[authenticity]",
                     ),
                 ];
-                for (_, code, what, table) in lacks.into_iter().filter(|(lacks, ..)| *lacks) {
-                    let found = problem(self.spans, code, &at("expect"), format!("this cluster has {what}"));
-                    self.problems
-                        .push(found.help(format!("add `{table}` to its description")));
-                }
+                self.lacks(&at("expect"), &lacks);
             }
             Expectation::SqlWrite { node, databases } => {
                 self.mail_node(at("node"), node);

@@ -43,6 +43,8 @@ pub enum Defect {
     WrongServer,
     /// What users send elsewhere is not signed.
     LoseSignature,
+    /// What gateways found out about mail from elsewhere is not sealed.
+    LoseSeal,
     /// The filter refuses nothing, and mail is taken in while it is away.
     BlindFilter,
     /// The virtual address stays where it is, whatever becomes of the machine.
@@ -99,7 +101,7 @@ pub enum Defect {
 
 impl Defect {
     /// Every defect, in the order of the description.
-    pub const ALL: [Defect; 44] = [
+    pub const ALL: [Defect; 45] = [
         Defect::LoseMail,
         Defect::DoubleMail,
         Defect::Misdeliver,
@@ -118,6 +120,7 @@ impl Defect {
         Defect::SlowFailover,
         Defect::WrongServer,
         Defect::LoseSignature,
+        Defect::LoseSeal,
         Defect::BlindFilter,
         Defect::KeepAddress,
         Defect::PauseWebmail,

@@ -133,6 +133,14 @@ pub enum Expectation {
         /// The gateway that must have handed it over; any if left out.
         by: Option<String>,
     },
+    /// A message that a domain elsewhere has signed, to a user whose rules forward it there, comes back through a gateway, and
+    /// the gateway's seal (ARC) says by the key in the generated zone that it was authentic when it came.
+    MailSealed {
+        /// Who forwards; the cluster's first account if left out.
+        to: Option<String>,
+        /// The gateway that must have handed it over; any if left out.
+        by: Option<String>,
+    },
     /// Nothing ails the cluster.
     Healthy,
 }
@@ -163,6 +171,8 @@ pub enum Refusal {
     Virus,
     /// A message with an attachment that is a program.
     Program,
+    /// A message whose From line names a domain that nobody may send for, and that wants such mail refused (DMARC).
+    Forgery,
     /// Any message, while what looks at it is away: for now only (4xx), so that it comes again.
     Unseen,
 }
@@ -181,7 +191,7 @@ fn submissions_port() -> u16 {
 
 impl Expectation {
     /// The kinds as they are written in files, in the order of the description.
-    pub const KINDS: [&str; 20] = [
+    pub const KINDS: [&str; 21] = [
         "webmail",
         "mail-accepted",
         "mail-delivered",
@@ -201,6 +211,7 @@ impl Expectation {
         "smtp-refuses",
         "mail-submitted",
         "mail-signed",
+        "mail-sealed",
         "healthy",
     ];
 
@@ -226,6 +237,7 @@ impl Expectation {
             Expectation::SmtpRefuses { .. } => "smtp-refuses",
             Expectation::MailSubmitted { .. } => "mail-submitted",
             Expectation::MailSigned { .. } => "mail-signed",
+            Expectation::MailSealed { .. } => "mail-sealed",
             Expectation::Healthy => "healthy",
         }
     }

@@ -131,6 +131,13 @@ pub fn expecting(expectation: &Expectation) -> String {
                 by("through", gateway)
             )
         }
+        Expectation::MailSealed { to, by: gateway } => {
+            format!(
+                "mail from elsewhere that {} forwards leaves{} with a seal that it was authentic",
+                who(to),
+                by("through", gateway)
+            )
+        }
         Expectation::MailDelivered { to, on } => {
             format!("mail to {} lands in the mailbox{}", who(to), by("on", on))
         }
@@ -200,6 +207,7 @@ pub fn expecting(expectation: &Expectation) -> String {
                 Refusal::SpamTest => "the test message for spam",
                 Refusal::Virus => "the test file for viruses",
                 Refusal::Program => "a program",
+                Refusal::Forgery => "a forged sender",
                 Refusal::Unseen => "for now what it cannot look at,",
             };
             format!("port {port} of {node} refuses {what} {}", vantage(*from))

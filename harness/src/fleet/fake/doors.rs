@@ -85,6 +85,7 @@ impl World {
             ("GTUBE-STANDARD", "554 5.7.1 Gtube pattern"),
             ("WDVPIVAlQEFQ", "550 5.7.1 virus found: Eicar-Test-Signature"),
             (".EXE\"", "554 5.7.1 an attachment of this kind is not taken"),
+            ("@strict.example", "554 5.7.1 this message is not from whom it says"),
         ];
         let found = marks.into_iter().find(|(mark, _)| message.contains(mark));
         found.map_or(TAKEN, |(_, refusal)| refusal).into()

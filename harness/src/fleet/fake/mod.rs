@@ -211,6 +211,16 @@ impl Fleet for FakeFleet {
         }
     }
 
+    async fn mail_returns(&self, mail: &Mail, deadline: Duration) -> (Outcome, Result<Departure, FleetError>) {
+        let attempt = self.look().submit(mail);
+        let taken = self.finish(attempt, deadline).await;
+        let back = match &taken {
+            Outcome::Ok { served_by: Some(node) } => Ok(self.look().forwarded(node)),
+            _ => Err(error(&mail.to, "forward mail", "it was not taken".to_owned())),
+        };
+        (taken, back)
+    }
+
     async fn imap_open<'a>(
         &'a self,
         node: &str,

@@ -85,4 +85,15 @@ impl World {
         let effect = Effect::Nothing;
         (Attempt { wait, effect }, Some(Departure { by, signature }))
     }
+
+    /// A message that came through this gateway comes back through it.
+    pub fn forwarded(&self, gateway: &str) -> Departure {
+        Departure {
+            by: gateway.to_owned(),
+            signature: match self.has(Defect::LoseSeal) {
+                true => Err("it has no seal (ARC)".to_owned()),
+                false => Ok("sealed by the domain".to_owned()),
+            },
+        }
+    }
 }

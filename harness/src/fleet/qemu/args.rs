@@ -50,6 +50,7 @@ fn processor(spec: &MachineSpec) -> Vec<OsString> {
     let cpus = spec.cpus.to_string();
     let (accelerator, model) = match spec.accelerator {
         Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg if spec.plain => ("tcg,thread=multi", "qemu64,+rdrand"),
         Accelerator::Tcg => ("tcg,thread=multi", "max"),
     };
     words(["-accel", accelerator, "-cpu", model, "-smp", &cpus])
@@ -216,6 +217,7 @@ mod tests {
             memory: Memory::Private,
             start: Start::Boot,
             cpus: 1,
+            plain: false,
             watchdog: false,
             mac: "52:54:00:00:00:0a".to_owned(),
             network: "/tmp/mch-x/switch".into(),
@@ -238,6 +240,20 @@ mod tests {
     #[test]
     fn a_machine_under_emulation_has_these_arguments() {
         insta::assert_snapshot!(shown(&spec()));
+    }
+
+    #[test]
+    fn a_plain_processor_is_one_that_is_emulated() {
+        let plain = |accelerator| {
+            let spec = MachineSpec {
+                accelerator,
+                plain: true,
+                ..spec()
+            };
+            shown(&spec)
+        };
+        assert!(plain(Accelerator::Tcg).contains("-cpu qemu64,+rdrand\n"));
+        assert!(plain(Accelerator::Kvm).contains("-cpu host\n"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::address::Addresses;
+use super::elsewhere::Elsewhere;
 use super::process::peak_memory;
 use super::release::Release;
 use super::{Node, RunDir, ailment};
@@ -20,6 +21,7 @@ use crate::fleet::{
 };
 use crate::guest::GuestError;
 use crate::lan::Lan;
+use crate::lan::name_server::NameServer;
 use crate::lan::zones::Zones;
 use crate::probe::dial::{Dial, DialError};
 use crate::probe::exec::{Exec, ExecError};
@@ -54,7 +56,13 @@ pub struct QemuFleet {
     pub(super) nodes: BTreeMap<String, Arc<Node>>,
     pub(super) switch: Switch,
     pub(super) lan: Lan,
-    pub(super) zones: Zones,
+    /// The cluster's zones, and those of others.
+    pub(super) zones: Arc<Zones>,
+    /// Who is not of the cluster.
+    pub(super) elsewhere: Elsewhere,
+    /// Answers the machines' questions for as long as they run.
+    #[expect(dead_code, reason = "it ends when it is dropped")]
+    pub(super) names: NameServer,
     pub(super) addresses: Addresses,
     pub(super) slowness: f64,
     /// What reports say of this cluster.
@@ -463,6 +471,10 @@ impl Fleet for QemuFleet {
 
     async fn mail_leaves(&self, balancer: &str, mail: &Mail, deadline: Duration) -> Result<Departure, FleetError> {
         self.sends_away(balancer, mail, deadline).await
+    }
+
+    async fn mail_returns(&self, mail: &Mail, deadline: Duration) -> (Outcome, Result<Departure, FleetError>) {
+        self.forwards(mail, deadline).await
     }
 
     async fn rotate_secrets(&self, words: &[String]) -> Result<String, FleetError> {

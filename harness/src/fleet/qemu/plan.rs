@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use super::address::Addresses;
 use super::cluster::QemuFleet;
 use super::disks;
+use super::elsewhere::Elsewhere;
 use super::release::Release;
 use super::{Accelerator, BootLimits, MachineSpec, Memory, Node, RunDir, Start, Timing, args};
 use crate::fleet::{LaunchError, LaunchRequest};
 use crate::guest::NetworkPlan;
 use crate::image::{self, Definitions, Image, ImageRole, Store};
+use crate::lan::name_server::NameServer;
 use crate::lan::zones::Zones;
 use crate::lan::{Lan, LanConfig};
 use crate::probe::tls;
@@ -56,6 +58,9 @@ pub(super) struct Net {
     pub run_dir: RunDir,
     pub switch: Switch,
     pub lan: Lan,
+    pub zones: Arc<Zones>,
+    pub elsewhere: Elsewhere,
+    pub names: NameServer,
 }
 
 impl<'a> Plan<'a> {
@@ -119,8 +124,13 @@ impl<'a> Plan<'a> {
             address: node.address,
             prefix: self.cluster.network.subnet.prefix_len(),
             gateway: self.cluster.network.router,
-            // Nobody answers there: the firewall's loopback rule makes look-ups fail at once instead of timing out.
-            dns: vec![std::net::Ipv4Addr::LOCALHOST],
+            // Nobody answers at loopback: the firewall's rule for it makes look-ups fail at once instead of timing out, which
+            // shows in every cluster that does not describe it that nobody asks.
+            dns: vec![if self.cluster.authenticates() {
+                self.addresses.router
+            } else {
+                std::net::Ipv4Addr::LOCALHOST
+            }],
             domain: self.cluster.cluster.domain.clone(),
         }
     }
@@ -158,6 +168,10 @@ impl<'a> Plan<'a> {
             memory,
             start: Start::Boot,
             cpus: 1,
+            // rspamd compiles the list of public suffixes with Hyperscan at its first start: seconds of a processor, and more
+            // than four minutes of an emulated one. Where Hyperscan cannot run (without SSSE3) it builds a tree of its own,
+            // as on other architectures.
+            plain: role == Role::Gateway && self.cluster.authenticates(),
             watchdog: role == Role::Mail && self.cluster.decides_itself() && self.cluster.election.watchdog == WATCHDOG,
             mac: mac(0),
             network: network_socket(folder, name),
@@ -283,7 +297,9 @@ impl<'a> Plan<'a> {
                 .collect(),
             switch: net.switch,
             lan: net.lan,
-            zones: Zones::parse(&self.bundle.zones),
+            zones: net.zones,
+            elsewhere: net.elsewhere,
+            names: net.names,
             addresses: self.addresses,
             // Machines that share processors are slower still.
             slowness: self.slowness() * (self.cluster.nodes.len() as f64 / cores() as f64).max(1.0),
@@ -327,7 +343,21 @@ impl Net {
                 ],
             },
         );
-        Ok(Net { run_dir, switch, lan })
+        let elsewhere = Elsewhere::new(plan.addresses.sender);
+        let elsewhere = elsewhere.map_err(|e| io("make a key", &std::io::Error::other(e)))?;
+        let published = plan.bundle.zones.clone().into_iter().chain(elsewhere.zones()).collect();
+        let zones = Arc::new(Zones::parse(&published));
+        let names = lan
+            .serve_names(plan.addresses.router, zones.clone())
+            .map_err(|e| io("start the machines' name server", &std::io::Error::other(e.to_string())))?;
+        Ok(Net {
+            run_dir,
+            switch,
+            lan,
+            zones,
+            elsewhere,
+            names,
+        })
     }
 }
 

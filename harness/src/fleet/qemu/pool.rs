@@ -92,6 +92,7 @@ impl Bench {
             memory: Memory::Shared(memory_file(kept.path(), NAME)),
             start: Start::Boot,
             cpus: 1,
+            plain: false,
             watchdog: false,
             mac: "52:54:00:00:00:01".to_owned(),
             network,

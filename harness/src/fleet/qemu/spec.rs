@@ -32,6 +32,8 @@ pub struct MachineSpec {
     pub start: Start,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Whether an emulated CPU has the instructions only that every x86-64 has, and none for vectors beyond SSE3.
+    pub plain: bool,
     /// Whether it has a watchdog card, an Intel 6300ESB (kernel module `i6300esb`), which resets a machine that stops
     /// feeding it.
     pub watchdog: bool,

@@ -1,6 +1,7 @@
 //! Expectations: how each kind is looked for. Webmail, mail, databases and what strangers see have a file each.
 
 mod address;
+mod forwarding;
 pub(super) mod mail;
 mod specimens;
 mod sql;
@@ -73,6 +74,7 @@ pub(super) async fn expect(run: &Run, expectation: &Expectation, until: Instant)
             submission::submitted(run, &submission, until).await
         }
         Expectation::MailSigned { from, by } => submission::signed(run, from, by.as_deref(), until).await,
+        Expectation::MailSealed { to, by } => forwarding::sealed(run, to, by.as_deref(), until).await,
         Expectation::Healthy => healthy_by(run, until).await,
     }
 }

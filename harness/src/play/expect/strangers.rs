@@ -86,6 +86,8 @@ struct Dialogue {
 
 const EHLO: &str = "EHLO probe.sender.example";
 const FROM: &str = "MAIL FROM:<ledger@sender.example>";
+/// Its policy is to refuse what nobody vouches for, and nobody may send for it.
+const FORGED: &str = "ledger@strict.example";
 const QUIT: &str = "QUIT";
 
 /// Position of the reply to the end of a message.
@@ -107,15 +109,21 @@ fn dialogue(refused: &str, before: &[&str], position: usize) -> Dialogue {
 
 /// A message whose end must be refused.
 fn message(what: &str, to: &str, contents: &str, tells: &'static str) -> Dialogue {
+    message_from([FROM, "From: ledger@sender.example"], what, to, contents, tells)
+}
+
+/// As [`message`] by the sender in these two lines: the command, and what people read.
+fn message_from(sender: [&str; 2], what: &str, to: &str, contents: &str, tells: &'static str) -> Dialogue {
+    let [envelope, from] = sender;
     let recipient = format!("RCPT TO:<{to}>");
     let headers = [
-        "From: ledger@sender.example",
+        from,
         &format!("To: {to}"),
         &format!("Subject: {what}"),
         "MIME-Version: 1.0",
     ]
     .map(str::to_owned);
-    let begin = [EHLO, FROM, &recipient, "DATA"].map(str::to_owned);
+    let begin = [EHLO, envelope, &recipient, "DATA"].map(str::to_owned);
     let end = [".", QUIT].map(str::to_owned);
     let contents = contents.lines().map(str::to_owned);
     Dialogue {
@@ -160,6 +168,17 @@ fn dialogues(what: Refusal, domain: &str, user: &str) -> Vec<Dialogue> {
             ),
         ],
         Refusal::Program => vec![message("a program", user, &specimens::program(), "attachment")],
+        Refusal::Forgery => {
+            let (envelope, from) = (format!("MAIL FROM:<{FORGED}>"), format!("From: {FORGED}"));
+            let forged = |what: &str, envelope: &str| {
+                let tells = "not from whom it says";
+                message_from([envelope, &from], what, user, &specimens::harmless(), tells)
+            };
+            vec![
+                forged("a forged sender", &envelope),
+                forged("a forged From line behind an envelope of its own", FROM),
+            ]
+        }
         Refusal::Unseen => vec![Dialogue {
             for_now: true,
             ..message("a harmless message", user, &specimens::harmless(), "")
