@@ -6,12 +6,16 @@ const DAY: u64 = 86_400;
 
 /// RFC 5321 section 4.5.4.1: the time after which a sender gives up is generally at least four to five days.
 const CUSTOM_DAYS: u32 = 4;
-/// Nobody waits for longer to hear that mail did not arrive.
-const MOST_DAYS: u32 = 365;
+/// The longest lifetime that Postfix's queue manager starts with (8,640,000 s); `postfix check` says nothing of it.
+const MOST_DAYS: u32 = 100;
 /// Mebibytes. PHP and Roundcube count a message in 32 bits on the way.
 const LARGEST_MIB: u32 = 1024;
 /// Seconds between two tries, above which a returned node stands idle while mail waits for it.
 const SLOWEST_RETRY: u64 = 60;
+
+/// What becomes of a lifetime that is longer.
+const TOO_LONG: &str =
+    "Postfix's queue manager does not start with it, and no mail moves; `postfix check` says nothing";
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     days(findings);
@@ -23,15 +27,30 @@ fn days(findings: &mut Findings<'_>) {
     let place = "mail.queue_days";
     let finding = match days {
         0 => findings
-            .at("queue-days-zero", place, "less than a day", "mail would not wait in the queue at all")
+            .at(
+                "queue-days-zero",
+                place,
+                "less than a day",
+                "mail would not wait in the queue at all",
+            )
             .why("mail for a node that is down comes back to its sender at once"),
         1..CUSTOM_DAYS => findings
-            .at("queue-days-few", place, "fewer than four days", format!("mail waits {days} days only"))
+            .at(
+                "queue-days-few",
+                place,
+                "fewer than four days",
+                format!("mail waits {days} days only"),
+            )
             .why("a long week-end without a node, and mail comes back to its senders as undeliverable"),
         CUSTOM_DAYS..=MOST_DAYS => return,
         _ => findings
-            .at("queue-days-many", place, "more than a year", format!("mail waits {days} days"))
-            .why("a sender who mistyped an address never hears of it, and Postfix refuses times that do not fit its counters"),
+            .at(
+                "queue-days-many",
+                place,
+                "more than 100 days",
+                format!("mail waits {days} days"),
+            )
+            .why(TOO_LONG),
     };
     let finding = finding
         .help("5 days is the custom (RFC 5321 section 4.5.4.1)")
@@ -70,7 +89,18 @@ pub(super) fn lifetime(findings: &Findings<'_>, key: &str, value: &str) -> Optio
         "bounce_queue_lifetime" => "a report of non-delivery waits",
         _ => return None,
     };
+    let longest = u64::from(MOST_DAYS) * DAY;
     let (label, message) = match seconds(value, DAY) {
+        Some(seconds) if seconds > longest => {
+            let message = format!("{what} {} in the queue", value.trim());
+            return Some(
+                findings
+                    .at("queue-days-many", &mail::path(key), "more than 100 days", message)
+                    .why(TOO_LONG)
+                    .help("remove the option and set mail.queue_days, which counts for both")
+                    .fix(findings.without(&mail::path(key))),
+            );
+        }
         Some(seconds) if seconds >= DAY => return None,
         Some(_) => ("less than a day", format!("{what} only {} in the queue", value.trim())),
         None => ("not a time", format!("`{key}` is not a time")),

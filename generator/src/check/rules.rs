@@ -226,7 +226,7 @@ pub const RULES: &[Rule] = &[
     error("program-without-database", "a program's database is not replicated"),
     error("quarantine-days", "what is kept back is kept for no time, or for ever"),
     warning("queue-days-few", "mail waits less long than is the custom"),
-    error("queue-days-many", "mail waits for more than a year"),
+    error("queue-days-many", "mail waits longer than Postfix can"),
     error("queue-days-zero", "mail would not wait for a node that is down"),
     judgement("queue-lifetime-short", "mail or its bounces wait less than a day"),
     judgement("relay-without-brackets", "a next hop is an address without brackets"),
