@@ -71,6 +71,20 @@ fn attachments(findings: &mut Findings<'_>, filter: &Filter) {
 
 fn sealers(findings: &mut Findings<'_>, filter: &Filter) {
     let sealers = filter.authentication.iter().flat_map(|found| &found.trusted_sealers);
+    if sealers.clone().next().is_some() && findings.cluster().authenticity.is_none() {
+        let path = "filter.authentication.trusted_sealers";
+        let finding = findings
+            .at(
+                "sealers-without-key",
+                path,
+                "believed by nobody",
+                "no seal would be believed",
+            )
+            .why("rspamd's module for seals ends where it has no key of its own, before it comes to whom it trusts")
+            .help("add `[authenticity]`, or remove the line")
+            .fix(findings.without(path));
+        findings.push(finding);
+    }
     for (index, domain) in sealers.enumerate().filter(|(_, domain)| !is_domain(domain)) {
         let path = format!("filter.authentication.trusted_sealers[{index}]");
         let mut finding = findings

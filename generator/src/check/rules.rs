@@ -240,6 +240,7 @@ pub const RULES: &[Rule] = &[
     warning("role-without-store", "a decision about a mail store that is not there"),
     error("router-outside-subnet", "the router lies outside the subnet"),
     error("sealer-invalid", "a seal that no domain makes"),
+    error("sealers-without-key", "seals are to be believed, and none would be"),
     error("secret-in-description", "a secret stands in the description"),
     judgement(
         "shallow-health-check",
