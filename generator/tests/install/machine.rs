@@ -23,6 +23,10 @@ static STORE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../
 /// The script of a mail node whose cluster decides by itself who is the writer.
 static ROLE: LazyLock<String> = LazyLock::new(|| script_of(include_str!("../../examples/role.toml"), "mail1"));
 
+/// The script of a load balancer with a virtual address.
+static LOAD_BALANCER: LazyLock<String> =
+    LazyLock::new(|| script_of(include_str!("../../examples/redundant.toml"), "lb1"));
+
 /// The scripts of the two iRedMail nodes.
 static IREDMAIL: LazyLock<[String; 2]> =
     LazyLock::new(|| ["mail1", "mail2"].map(|node| script_of(IREDMAIL_PAIR, node)));
@@ -91,7 +95,7 @@ esac
 "#;
 
 /// Stubs by name; `$state` is the folder of what they note and are told.
-const STUBS: [(&str, &str); 36] = [
+const STUBS: [(&str, &str); 38] = [
     ("udevadm", "#!/bin/sh\necho \"udevadm $1\" >> \"$state/log\"\n"),
     ("pmgconfig", "#!/bin/sh\necho \"pmgconfig $*\" >> \"$state/log\"\n"),
     ("certutil", "#!/bin/sh\n"),
@@ -147,6 +151,8 @@ esac
     ("nft", "#!/bin/sh\n"),
     ("named-checkzone", "#!/bin/sh\n"),
     ("curl", "#!/bin/sh\n"),
+    ("haproxy", "#!/bin/sh\n"),
+    ("keepalived", "#!/bin/sh\n"),
     ("groupadd", "#!/bin/sh\n"),
     ("useradd", "#!/bin/sh\n"),
 ];
@@ -176,6 +182,11 @@ impl Machine {
     /// An iRedMail node with these files: 1 for the primary, 2 for the other.
     pub fn with_iredmail(number: usize, live: &Files) -> Machine {
         Machine::of(&IREDMAIL[number - 1], live)
+    }
+
+    /// The first of two load balancers, with these files.
+    pub fn with_load_balancer(live: &Files) -> Machine {
+        Machine::of(&LOAD_BALANCER, live)
     }
 
     /// A Proxmox Mail Gateway with these files.

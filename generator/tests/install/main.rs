@@ -4,6 +4,7 @@ use machine::{Files, Machine, files, moments, text};
 use proptest::prelude::*;
 
 mod iredmail;
+mod load_balancer;
 mod machine;
 mod pmg;
 mod role;
