@@ -56,6 +56,8 @@ pub(super) struct Model {
     sogo: Option<Sogo>,
     /// Nothing where it does not run.
     amavisd: Option<Amavisd>,
+    /// Whether somebody marks mail for the folder Junk.
+    junk: bool,
     /// Nothing where no gateway is a Proxmox Mail Gateway.
     pmg: Option<Pmg>,
     secrets: Secret,
@@ -275,6 +277,7 @@ impl Model {
             filter: Filter::new(cluster),
             sogo: cluster.sogo.clone(),
             amavisd: cluster.amavisd.clone(),
+            junk: cluster.marks_junk(),
             secrets: Secret {
                 replication: secrets.replication_password.clone(),
                 replication_former: secrets.previous.replication_password.clone().unwrap_or_default(),

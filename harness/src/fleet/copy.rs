@@ -41,8 +41,9 @@ pub struct Arrival {
     pub at_once: bool,
 }
 
-/// Mounts the newest snapshot for this process only, and goes on with the folder there. A stream that is received meanwhile takes the files
-/// of the live mount away for a moment: a folder that was there for minutes has been answered for as if there were none.
+/// Mounts the newest snapshot for this process only, and goes on with the folder there. A stream that is received meanwhile
+/// takes the files of the live mount away for a moment: a folder that was there for minutes has been answered for as if there
+/// were none.
 const IN_SNAPSHOT: &str = r#"
     dataset=$(findmnt --noheadings --output SOURCE /var/vmail)
     newest=$(zfs list -H -t snapshot -o name -s createtxg "$dataset" | tail -n 1)
