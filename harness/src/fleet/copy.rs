@@ -58,19 +58,40 @@ const IDS: &str = r#"
     find "$1" -type f \( -path '*/cur/*' -o -path '*/new/*' \) -exec grep -haim1 '^X-Ledger-Id:' {} +"#;
 
 /// Looks until a file of the last minutes carries the id, and says when that began and ended by the machine's own uptime.
-/// It looks again and again since a received stream changes files below the mount without a word to inotify.
+/// It looks again and again since a received stream changes files below the mount without a word to inotify; it is one
+/// process which reads no file twice, so that looking does not take the processor from the node that it looks at.
 const AWAIT: &str = r#"
-    read -r began rest </proc/uptime
-    looks=0
-    until [ -d "$1" ] && find "$1" -type f \( -path '*/cur/*' -o -path '*/new/*' \) -mmin -5 \
-        -exec grep -haim1 '^X-Ledger-Id:' {} + | grep -qF "X-Ledger-Id: $2"; do
-        looks=$((looks + 1))
-        read -r now rest </proc/uptime
-        [ "${now%.*}" -lt $((${began%.*} + $3)) ] || exit 1
-        sleep 0.1
-    done
-    read -r now rest </proc/uptime
-    echo "$began $now $looks""#;
+    my ($root, $id, $limit) = @ARGV;
+    my %known;
+    sub uptime { open(my $clock, '<', '/proc/uptime') or die "/proc/uptime: $!\n"; (split ' ', <$clock>)[0] }
+    sub names { opendir(my $folder, $_[0]) or return; grep { !/^\.\.?$/ } readdir $folder }
+    sub carries {
+        my ($path) = @_;
+        open(my $mail, '<', $path) or return 0;
+        $known{$path} = 1;
+        return 0 if (stat $mail)[9] < time - 300;
+        while (<$mail>) {
+            last if /^\r?$/;
+            return 1 if /^X-Ledger-Id:\s*\Q$id\E\s*$/i;
+        }
+        0
+    }
+    sub lies_in {
+        my ($folder, $has_mail) = @_;
+        for (names($folder)) {
+            my $path = "$folder/$_";
+            if ($has_mail) { return 1 if !$known{$path} and carries($path) }
+            elsif ($_ ne 'tmp' and -d $path) { return 1 if lies_in($path, /^(cur|new)$/) }
+        }
+        0
+    }
+    my ($began, $looks) = (uptime(), 0);
+    until (lies_in($root, 0)) {
+        $looks++;
+        exit 1 if uptime() >= $began + $limit;
+        select(undef, undef, undef, 0.05);
+    }
+    print join(' ', $began, uptime(), $looks), "\n";"#;
 
 fn error(node: &str, what: &str, reason: impl Into<String>) -> FleetError {
     FleetError {
@@ -95,6 +116,10 @@ fn agent(verb: &[&str]) -> Vec<String> {
 fn script(text: &str, arguments: &[&str]) -> Vec<String> {
     let words = ["sh", "-euc", text, "sh"].into_iter().chain(arguments.iter().copied());
     words.map(str::to_owned).collect()
+}
+
+fn awaiting(folder: &str, id: &str, seconds: &str) -> Vec<String> {
+    ["perl", "-we", AWAIT, folder, id, seconds].map(str::to_owned).to_vec()
 }
 
 fn folder(node: &str, what: &str, user: &str) -> Result<String, FleetError> {
@@ -160,7 +185,7 @@ pub(super) async fn wait_for<F: Fleet + ?Sized>(
     let what = format!("wait for {id} in the files of the mail store");
     let folder = folder(node, &what, user)?;
     let seconds = deadline.as_secs().max(1).to_string();
-    let argv = script(AWAIT, &[&folder, id, &seconds]);
+    let argv = awaiting(&folder, id, &seconds);
     let output = fleet.exec(node, &argv, deadline + ASK).await?;
     let text = told(node, &what, output)?;
     arrival(&text).ok_or_else(|| error(node, &what, format!("no times: {text:?}")))
@@ -195,9 +220,8 @@ mod tests {
         assert_eq!((seen.after, seen.at_once), (Duration::ZERO, true));
     }
 
-    /// Plays the scripts on a folder of this host: they have to be the ones that machines run.
-    fn run(text: &str, arguments: &[&str]) -> (i32, String, String) {
-        let argv = script(text, arguments);
+    /// Plays on this host what machines run.
+    fn run(argv: &[String]) -> (i32, String, String) {
         let output = std::process::Command::new(&argv[0])
             .args(&argv[1..])
             .output()
@@ -226,7 +250,7 @@ mod tests {
         mail(folder.path(), "new/1", "r1-1");
         mail(folder.path(), "Archive/cur/2:2,S", "r1-2");
         mail(folder.path(), "tmp/3", "r1-3");
-        let (status, stdout, stderr) = run(IDS, &[&folder.path().display().to_string()]);
+        let (status, stdout, stderr) = run(&script(IDS, &[&folder.path().display().to_string()]));
         let mut lines: Vec<&str> = stdout.lines().collect();
         lines.sort_unstable();
         assert_eq!(
@@ -237,22 +261,50 @@ mod tests {
 
     #[test]
     fn an_account_that_never_got_mail_has_none() {
-        let (status, stdout, stderr) = run(IDS, &["/nonexistent"]);
+        let (status, stdout, stderr) = run(&script(IDS, &["/nonexistent"]));
         assert_eq!((status, stdout.as_str(), stderr.as_str()), (0, "", ""));
     }
 
+    fn wait(folder: &std::path::Path, id: &str, seconds: &str) -> (i32, String, String) {
+        run(&awaiting(&folder.display().to_string(), id, seconds))
+    }
+
     #[test]
-    fn the_script_that_waits_ends_when_the_message_is_there() {
+    fn the_program_that_waits_ends_when_the_message_is_there() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        mail(folder.path(), "new/1", "r1-1");
-        let (status, stdout, _) = run(AWAIT, &[&folder.path().display().to_string(), "r1-1", "5"]);
-        assert_eq!(status, 0);
+        mail(folder.path(), "Archive/cur/1:2,S", "r1-1");
+        let (status, stdout, stderr) = wait(folder.path(), "r1-1", "5");
+        assert_eq!((status, stderr.as_str()), (0, ""));
         assert!(arrival(&stdout).expect("times").at_once);
     }
 
     #[test]
-    fn the_script_that_waits_gives_up_on_time() {
-        let (status, stdout, _) = run(AWAIT, &["/nonexistent", "r1-1", "0"]);
-        assert_eq!((status, stdout.as_str()), (1, ""));
+    fn the_program_that_waits_sees_what_comes_later() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        mail(folder.path(), "new/1", "r1-1");
+        let place = folder.path().to_path_buf();
+        let waiting = std::thread::spawn(move || wait(&place, "r1-2", "20"));
+        // However late it begins to look, it finds the message; that it looked before is seen from its answer, or not.
+        mail(folder.path(), "tmp/2", "r1-2");
+        std::fs::rename(folder.path().join("tmp/2"), folder.path().join("new/2")).expect("delivered");
+        let (status, stdout, _) = waiting.join().expect("no panic");
+        assert_eq!(status, 0);
+        assert!(arrival(&stdout).is_some(), "{stdout}");
+    }
+
+    #[test]
+    fn the_program_that_waits_takes_no_other_message_for_it() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        mail(folder.path(), "new/1", "r1-10");
+        mail(folder.path(), "tmp/2", "r1-1");
+        std::fs::write(folder.path().join("new/3"), "From: a@b\n\nX-Ledger-Id: r1-1\n").expect("written");
+        let (status, stdout, stderr) = wait(folder.path(), "r1-1", "0");
+        assert_eq!((status, stdout.as_str(), stderr.as_str()), (1, "", ""));
+    }
+
+    #[test]
+    fn the_program_that_waits_gives_up_on_time() {
+        let (status, stdout, stderr) = wait(std::path::Path::new("/nonexistent"), "r1-1", "0");
+        assert_eq!((status, stdout.as_str(), stderr.as_str()), (1, "", ""));
     }
 }
