@@ -247,6 +247,8 @@ pub struct CommitLimits {
     /// Messages that are given to Dovecot at a time; the others wait for their turn. More of them only wait for each
     /// other's locks.
     pub deliveries: usize,
+    /// Longest wait for a turn. The gateway has to wait longer for an answer to MAIL (`lmtp_mail_timeout` in Postfix).
+    pub turn: Span,
     /// A client that sends nothing for longer is hung up on (RFC 5321, 4.5.3.2).
     pub client: Span,
     /// Dovecot has to answer a command within this.
@@ -262,6 +264,7 @@ impl Default for CommitLimits {
             recipients: 1000,
             connections: 500,
             deliveries: 16,
+            turn: seconds(20),
             client: seconds(300),
             backend: seconds(120),
             confirm: seconds(20),

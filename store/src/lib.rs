@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod deliveries;
 pub mod link;
 pub mod metrics;
 pub mod outside;

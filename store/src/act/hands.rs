@@ -117,7 +117,14 @@ impl Hands<'_> {
         // `written` counts only what a transaction group has brought to the pool.
         self.zfs.sync(&live.name).await?;
         if self.zfs.written(&live.name).await? > 0 {
-            self.zfs.snapshot(&live.name, &next_name(live)).await?;
+            let snapshot = self.zfs.snapshot(&live.name, &next_name(live)).await?;
+            if let Some(before) = live.newest() {
+                let (from, to) = (
+                    format!("{}@{}", live.name, before.name),
+                    format!("{}@{}", live.name, snapshot.name),
+                );
+                self.outside.recovered(&self.zfs.diff(&from, &to).await?).await;
+            }
         }
         self.zfs.mark(&live.name, &[Mark::Role(Role::Standby)]).await?;
         Ok(())
@@ -223,6 +230,7 @@ impl Hands<'_> {
         self.zfs.unmount(&live.name).await?;
         self.zfs.set_mountpoint(&live.name, None).await?;
         self.zfs.rename(&live.name, &self.layout.old(newest.guid)).await?;
+        self.outside.recovered(&[]).await;
         Ok(())
     }
 
@@ -246,6 +254,7 @@ impl Hands<'_> {
         self.zfs.set_mountpoint(&live.name, None).await?;
         let old = self.layout.old(newest.guid);
         self.zfs.rename(&live.name, &old).await?;
+        self.outside.recovered(&[]).await;
         Ok(old)
     }
 
@@ -274,13 +283,16 @@ impl Hands<'_> {
             self.zfs.set_readonly(tail, false).await?;
             self.zfs.mount(tail).await?;
         }
+        let tail_changes = self.zfs.diff(base, &format!("{tail}@{}", newest.name)).await?;
+        // What is delivered before that is seen in the live store afterwards.
+        self.outside.announce(tail, &tail_changes).await?;
         let job = MergeJob {
             live: live.clone(),
             live_root: self.layout.mountpoint.clone(),
             tail: tail.to_owned(),
             tail_root,
             epoch: found.marks.epoch,
-            tail_changes: self.zfs.diff(base, &format!("{tail}@{}", newest.name)).await?,
+            tail_changes,
             live_changes: self.zfs.diff(base, live).await?,
         };
         let conflicts = self.outside.merge(&job).await?;

@@ -49,6 +49,12 @@ pub trait Outside: Send + Sync {
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
     /// seen for mail which only the other node has. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;
+    /// Remembers which messages only the intent log of the pool had: Dovecot may not know them again when the gateway
+    /// delivers them once more. No changes: what was remembered counts no more.
+    async fn recovered(&self, changes: &[Change]);
+    /// Sees to it that none of the messages which a mounted tail has added is delivered here from now on; none is being
+    /// delivered when it returns. May be repeated.
+    async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError>;
     /// Merges a mounted tail into the live store and verifies that all of it is there; gives what was changed on both nodes.
     /// May be repeated.
     async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError>;

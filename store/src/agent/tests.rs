@@ -128,6 +128,20 @@ async fn the_tail_of_a_crashed_writer_is_merged_when_it_returns() {
 }
 
 #[tokio::test]
+async fn a_writer_that_comes_up_again_knows_what_only_its_intent_log_had() {
+    let mut duo = Duo::in_step(Policy::Accept).await;
+    duo.crash(1).await;
+    duo.until(0, "it is alone", |status| status.peer.is_none()).await;
+    duo.nodes[0].tasks.shutdown().await;
+    duo.write(0, "late");
+    duo.crash(0).await;
+    duo.start(0).await;
+    duo.promote(0).await.expect("promoted");
+    let late = crate::zfs::Change::Added("anna/new/late".to_owned());
+    assert_eq!(*duo.nodes[0].recovered.lock().expect("recovered"), [late]);
+}
+
+#[tokio::test]
 async fn an_agent_that_is_only_started_again_goes_on_as_writer() {
     let mut duo = Duo::in_step(Policy::Accept).await;
     duo.nodes[0].tasks.shutdown().await;

@@ -18,6 +18,7 @@ use super::{ENVIRONMENT, say};
 use crate::agent::{Agent, Parts, Status, Timing};
 use crate::config::{Config, Policy};
 use crate::core::PeerView;
+use crate::deliveries::Deliveries;
 use crate::link::client::{Client, Limits};
 use crate::link::{Heard, Tls, server::Server};
 use crate::metrics::Metrics;
@@ -95,6 +96,7 @@ async fn daemon(config: Config, file: &Path) -> Result<(), String> {
         tasks.spawn(metrics::serve(bind("metrics", figures.listen).await?, metrics.clone()));
     }
     let socket = control::bind(&config.control).map_err(|error| format!("{}: {error}", config.control.display()))?;
+    let deliveries = Arc::new(Deliveries::new(&config.mountpoint, config.replication.retention.0));
     if let Some(commit) = &config.commit {
         let committer = proxy::Agent {
             commands: commands.clone(),
@@ -106,13 +108,15 @@ async fn daemon(config: Config, file: &Path) -> Result<(), String> {
             config.name.clone(),
             Arc::new(committer),
             metrics.clone(),
+            deliveries.clone(),
+            config.mail.gateways.clone(),
         );
         tasks.spawn(proxy::serve(bind("commit", commit.listen).await?, Arc::new(proxy)));
     }
     tasks.spawn(control::serve(socket, commands.clone(), status_out));
     let agent = Agent::new(Parts {
         zfs: Arc::new(commands_of_zfs),
-        outside: Arc::new(Machine::new(&config)),
+        outside: Arc::new(Machine::new(&config, deliveries)),
         peer: client,
         layout: config.layout(),
         boot: boot.trim().to_owned(),

@@ -1,6 +1,8 @@
 //! How mail lies on disk: which user a path belongs to, and what a Maildir file is called.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::config::MailConfig;
 
@@ -40,6 +42,18 @@ pub fn message(path: &str) -> Option<&str> {
     Some(name.split(':').next().unwrap_or(name))
 }
 
+/// Letters of the flags in a message's name, of keywords too.
+pub fn flags(path: &str) -> BTreeSet<char> {
+    let letters = path.rsplit_once(":2,").map_or("", |(_, letters)| letters);
+    letters.chars().filter(char::is_ascii_alphabetic).collect()
+}
+
+/// Directory of the folder in which a message lies.
+pub fn place(path: &str) -> &str {
+    let inside = path.rsplit_once('/').map_or("", |(place, _)| place);
+    inside.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
 /// The folder in which a message lies, as Dovecot names it; one whose name only Dovecot can tell is said to be `INBOX`.
 pub fn mailbox_of(path: &str, mail: &MailConfig) -> Option<String> {
     let (place, _) = path.rsplit_once('/')?;
@@ -64,6 +78,22 @@ pub fn folder_of(path: &str, mail: &MailConfig) -> Option<String> {
         name if name.is_ascii() && !name.contains('&') => Some(name.to_owned()),
         _ => None,
     }
+}
+
+/// All messages below a directory, by their base names. What cannot be read is not among them.
+pub fn messages(below: &Path) -> Vec<(String, PathBuf)> {
+    let (mut found, mut folders) = (Vec::new(), vec![below.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if let Some(base) = path.to_str().and_then(message) {
+                found.push((base.to_owned(), path.clone()));
+            }
+        }
+    }
+    found
 }
 
 /// The queue id that a gateway gave to a message: of the first `Received` line that one of them wrote.

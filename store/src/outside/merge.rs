@@ -1,7 +1,12 @@
-//! Merges a tail, user by user: what is live already under the same gateway id is taken out of the copy, `doveadm sync`
-//! (doveadm-sync(1)) brings the rest over, and every message of the tail is looked for in the live store afterwards. One that
-//! is missing (its owner may have removed it meanwhile) is put back: a removed message may come back, a delivered one may not
-//! be lost. A user for whom anything is missing even so makes the whole merge fail: the tail is kept, and it is tried again.
+//! Merges a tail, user by user: its new messages are copied into the live store by `doveadm import` (doveadm-import(1)), but
+//! for those that the gateway has delivered here again; then moves, flags and removals of older mail are done again. Nothing
+//! of it depends on UIDs, which both nodes have given out independently: while mail comes in, `doveadm sync` doubled a message
+//! now and then, and it renumbers what clients have seen.
+//!
+//! Every message of the tail is looked for in the live store afterwards. One that is missing (its owner may have removed it
+//! meanwhile) is put back: a removed message may come back, a delivered one may not be lost. A user for whom anything is
+//! missing even so makes the whole merge fail: the tail is kept, and it is tried again. A change of older mail that cannot be
+//! done is only told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,139 +14,159 @@ use std::path::Path;
 
 use tracing::{info, warn};
 
+use super::changes::Changes;
+use super::share::{self, Share};
 use super::stash::{self, Kept};
-use super::{Ended, maildir, run, run_well};
+use super::{maildir, run, run_well};
 use crate::act::{MergeJob, OutsideError};
 use crate::config::MailConfig;
+use crate::deliveries::{Deliveries, Ids};
 use crate::zfs::Change;
 
-/// What there is to merge for one user.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Share {
-    home: String,
-    /// Paths of messages that the tail has added.
-    added: Vec<String>,
+/// Queue ids of the messages that a tail has added.
+pub fn ids(mail: &MailConfig, tail_root: &str, changes: &[Change]) -> Ids {
+    let mut ids = Ids::new();
+    for (user, share) in share::shares(changes, &mail.homes) {
+        let paths = share.added.iter().map(|path| Path::new(tail_root).join(path));
+        let of_user: BTreeSet<String> = paths
+            .filter_map(|path| maildir::gateway_id_of(&path, &mail.gateways))
+            .collect();
+        if !of_user.is_empty() {
+            ids.insert(user, of_user);
+        }
+    }
+    ids
 }
 
 /// Merges.
-pub async fn merge(mail: &MailConfig, job: &MergeJob) -> Result<(), OutsideError> {
-    for (user, share) in shares(&job.tail_changes, &mail.homes) {
+pub async fn merge(mail: &MailConfig, job: &MergeJob, deliveries: &Deliveries) -> Result<(), OutsideError> {
+    let live = share::shares(&job.live_changes, &mail.homes);
+    for (user, share) in share::shares(&job.tail_changes, &mail.homes) {
+        let mut known = deliveries.delivered(&user);
+        known.extend(
+            live.get(&user)
+                .map(|live| live_ids(mail, job, live))
+                .unwrap_or_default(),
+        );
         let failed = |error: io::Error| OutsideError(format!("the tail of {user} cannot be sorted out: {error}"));
-        let wanted = sort_out(mail, job, &user, &share).map_err(failed)?;
+        let wanted = keep(mail, job, &user, &share, &known).map_err(failed)?;
         info!(
             "{user}: {} message(s) of the tail, {} live already",
             share.added.len(),
             share.added.len().saturating_sub(wanted.len())
         );
-        sync(mail, job, &user, &share.home).await?;
-        put_back(mail, &user, &missing(mail, &user, &wanted).await?).await?;
-        let lost = missing(mail, &user, &wanted).await?;
-        if !lost.is_empty() {
-            let names: Vec<&str> = lost.iter().map(|kept| kept.guid.as_str()).collect();
-            return Err(OutsideError(format!(
-                "{user} lacks {} message(s) of the tail after the merge: {}",
-                lost.len(),
-                names.join(", ")
-            )));
-        }
+        bring(mail, job, &user, &share.home, &wanted).await?;
+        Changes::of(mail, job, &user).again(&share).await;
     }
     Ok(())
 }
 
-/// Changed users. Any change of a file counts, so that flags and folders are merged too.
-fn shares(changes: &[Change], homes: &str) -> BTreeMap<String, Share> {
-    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
-    for change in changes {
-        let (path, is_new) = match change {
-            Change::Added(path) => (path, true),
-            Change::Changed(path) | Change::Removed(path) | Change::Renamed { to: path, .. } => (path, false),
-        };
-        let Some((user, home)) = maildir::user_of(path, homes) else {
-            continue;
-        };
-        let share = shares.entry(user).or_default();
-        home.clone_into(&mut share.home);
-        if is_new && maildir::message(path).is_some() {
-            share.added.push(path.clone());
+/// Queue ids of what a user's live mailbox has got since the common snapshot. Its owner renames and moves files all the time,
+/// but a message keeps the first part of its name.
+fn live_ids(mail: &MailConfig, job: &MergeJob, live: &Share) -> BTreeSet<String> {
+    let root = Path::new(&job.live_root);
+    let id = |path: &Path| maildir::gateway_id_of(path, &mail.gateways);
+    let (mut ids, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
+    for path in &live.added {
+        match root.join(path) {
+            file if file.exists() => ids.extend(id(&file)),
+            _ => elsewhere.extend(maildir::message(path)),
         }
     }
-    shares
+    // A file that is renamed while the folders are read may be missed in one look.
+    for _ in 0..2 {
+        if !elsewhere.is_empty() {
+            let home = root.join(&live.home);
+            let found = maildir::messages(&home);
+            let found = found.iter().filter(|(base, _)| elsewhere.contains(base.as_str()));
+            ids.extend(found.filter_map(|(_, path)| id(path)));
+        }
+    }
+    ids
 }
 
-/// Gateway ids of what the live store has got for a user since the common snapshot.
-fn live_ids(mail: &MailConfig, job: &MergeJob, user: &str) -> BTreeSet<String> {
-    let added = shares(&job.live_changes, &mail.homes)
-        .remove(user)
-        .unwrap_or_default()
-        .added;
-    let paths = added.iter().map(|path| Path::new(&job.live_root).join(path));
-    paths
-        .filter_map(|path| maildir::gateway_id_of(&path, &mail.gateways))
-        .collect()
-}
-
-/// Takes out of the copy what is live already, and gives the rest. What it finds is the same at each try.
-fn sort_out(mail: &MailConfig, job: &MergeJob, user: &str, share: &Share) -> io::Result<Vec<Kept>> {
+/// Keeps what has to be brought, and gives it. What it finds is the same at each try.
+fn keep(
+    mail: &MailConfig,
+    job: &MergeJob,
+    user: &str,
+    share: &Share,
+    known: &BTreeSet<String>,
+) -> io::Result<Vec<Kept>> {
     let tail_root = Path::new(&job.tail_root);
-    let live = live_ids(mail, job, user);
-    let is_live = |path: &str| {
+    let is_known = |path: &str| {
         let id = maildir::gateway_id_of(&tail_root.join(path), &mail.gateways);
-        id.is_some_and(|id| live.contains(&id))
+        id.is_some_and(|id| known.contains(&id))
     };
     let wanted: Vec<&str> = share
         .added
         .iter()
         .map(String::as_str)
-        .filter(|path| !is_live(path))
+        .filter(|path| !is_known(path))
         .collect();
     stash::keep(tail_root, user, &wanted)?;
-    let kept = stash::kept_paths(tail_root, user)?;
-    for path in share.added.iter().filter(|path| !kept.contains(*path)) {
-        // In a Maildir this is how mail is removed; it may be gone from an earlier try.
-        match std::fs::remove_file(tail_root.join(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
     stash::kept(tail_root, user, mail)
 }
 
-/// Tries of one user's sync: status 2 says that something changed meanwhile (Dovecot 2.4, doveadm exit codes).
-const TRIES: u32 = 5;
+/// Brings messages into the live store, and sees that they are there.
+async fn bring(mail: &MailConfig, job: &MergeJob, user: &str, home: &str, wanted: &[Kept]) -> Result<(), OutsideError> {
+    let lacking = missing(mail, user, wanted).await?;
+    for some in lacking.chunks(TOGETHER) {
+        import(mail, job, user, home, some).await?;
+    }
+    // A message that its owner moves is in none of the folders for one look that goes from folder to folder.
+    let moving = missing(mail, user, wanted).await?;
+    put_back(mail, user, &missing(mail, user, &moving).await?).await?;
+    let lost = missing(mail, user, &moving).await?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = lost.iter().map(|kept| kept.guid.as_str()).collect();
+    Err(OutsideError(format!(
+        "{user} lacks {} message(s) of the tail after the merge: {}",
+        lost.len(),
+        names.join(", ")
+    )))
+}
 
-async fn sync(mail: &MailConfig, job: &MergeJob, user: &str, home: &str) -> Result<(), OutsideError> {
-    let place = Path::new(&job.tail_root).join(home).join(&mail.maildir);
-    let lock = mail.limit.0.as_secs().clamp(1, 60).to_string();
-    let place = format!("maildir:{}", place.display());
+/// Messages of one command: its line has to stay short enough.
+pub(super) const TOGETHER: usize = 500;
+
+/// A query for these messages (doveadm-search-query(7)).
+pub(super) fn any_of<'a>(guids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut query = vec!["(".to_owned()];
+    for guid in guids {
+        if query.len() > 1 {
+            query.push("OR".to_owned());
+        }
+        query.extend(["guid".to_owned(), guid.to_owned()]);
+    }
+    query.push(")".to_owned());
+    query
+}
+
+/// Copies messages, each into its folder and under its GUID.
+async fn import(mail: &MailConfig, job: &MergeJob, user: &str, home: &str, some: &[Kept]) -> Result<(), OutsideError> {
+    let place = stash::place(Path::new(&job.tail_root), user)
+        .join(home)
+        .join(&mail.maildir);
     let doveadm = mail.doveadm.to_string_lossy();
-    let mut line: Vec<String> = [&*doveadm, "sync", "-u", user, "-f", "-l", &lock]
-        .map(str::to_owned)
-        .into();
+    let mut line = [&*doveadm, "import", "-u", user, "-s"].map(str::to_owned).to_vec();
     if let Some(layout) = &mail.layout {
-        // The other side begins with Dovecot's own settings, not with those of its configuration.
+        // The source begins with Dovecot's own settings, not with those of its configuration.
         line.extend(["-p".to_owned(), format!("mailbox_list_layout={layout}")]);
     }
-    line.push(place);
-    let mut said = String::new();
-    for _ in 0..TRIES {
-        match run(&line, mail.limit.0).await? {
-            Ended { status: Some(0), .. } => return Ok(()),
-            Ended {
-                status: Some(2),
-                stderr,
-                ..
-            } => said = stderr,
-            Ended { status, stderr, .. } => {
-                return Err(OutsideError(format!(
-                    "`{}` ended with {status:?}: {stderr}",
-                    line.join(" ")
-                )));
-            }
-        }
+    line.extend([format!("maildir:{}", place.display()), String::new()]);
+    line.extend(any_of(some.iter().map(|kept| kept.guid.as_str())));
+    let shown = format!("{} of {} message(s)", line[..6].join(" "), some.len());
+    let ended = run(&line, mail.limit.0).await?;
+    match ended.status {
+        Some(0) => Ok(()),
+        status => Err(OutsideError(format!(
+            "`{shown}` ended with {status:?}: {}",
+            ended.stderr
+        ))),
     }
-    Err(OutsideError(format!(
-        "{user} is still not in step after {TRIES} tries of doveadm sync: {said}"
-    )))
 }
 
 /// What is in none of the user's folders.
@@ -170,6 +195,15 @@ async fn put_back(mail: &MailConfig, user: &str, lost: &[Kept]) -> Result<(), Ou
         run_well(&line, mail.limit.0).await?;
     }
     Ok(())
+}
+
+/// Things in groups, by what they have in common.
+pub(super) fn grouped<K: Ord, T>(things: impl IntoIterator<Item = (K, T)>) -> BTreeMap<K, Vec<T>> {
+    let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for (key, thing) in things {
+        groups.entry(key).or_default().push(thing);
+    }
+    groups
 }
 
 #[cfg(test)]

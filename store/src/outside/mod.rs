@@ -1,15 +1,19 @@
 //! What the agent touches besides ZFS: the doors, and Dovecot.
 
+mod changes;
 mod homes;
 mod maildir;
 mod merge;
 mod mounts;
+mod share;
 mod stash;
 mod uids;
 mod writers;
 
+pub use self::maildir::gateway_id;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,21 +22,25 @@ use tokio::time::timeout;
 
 use crate::act::{Conflicts, MergeJob, Outside, OutsideError};
 use crate::config::{CommandLine, DoorsConfig, MailConfig};
+use crate::deliveries::Deliveries;
+use crate::zfs::Change;
 
 /// The real thing.
 pub struct Machine {
     doors: DoorsConfig,
     mail: MailConfig,
     mountpoint: std::path::PathBuf,
+    deliveries: Arc<Deliveries>,
 }
 
 impl Machine {
     /// Of a configuration.
-    pub fn new(config: &crate::config::Config) -> Machine {
+    pub fn new(config: &crate::config::Config, deliveries: Arc<Deliveries>) -> Machine {
         Machine {
             doors: config.doors.clone(),
             mail: config.mail.clone(),
             mountpoint: config.mountpoint.clone(),
+            deliveries,
         }
     }
 }
@@ -111,6 +119,7 @@ async fn each(commands: &[CommandLine], limit: Duration) -> Result<(), OutsideEr
 impl Outside for Machine {
     async fn open_doors(&self) -> Result<(), OutsideError> {
         mounts::check(&self.mail.pid_file, Path::new("/proc"), &self.mountpoint)?;
+        self.deliveries.load();
         in_turn(&self.doors.open, self.doors.limit.0).await
     }
 
@@ -133,8 +142,20 @@ impl Outside for Machine {
             .unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
     }
 
+    async fn recovered(&self, changes: &[Change]) {
+        self.deliveries
+            .recovered(&merge::ids(&self.mail, &self.mountpoint.to_string_lossy(), changes));
+    }
+
+    async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError> {
+        let ids = merge::ids(&self.mail, &self.tail_mountpoint(), tail_changes);
+        let name = tail.rsplit('/').next().unwrap_or(tail);
+        let announced = self.deliveries.announce(name, &ids, self.mail.limit.0).await;
+        announced.map_err(|error| OutsideError(format!("the messages of {tail} cannot be announced: {error}")))
+    }
+
     async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
-        merge::merge(&self.mail, job).await?;
+        merge::merge(&self.mail, job, &self.deliveries).await?;
         let (mail, job) = (self.mail.clone(), job.clone());
         let merged = tokio::task::spawn_blocking(move || homes::merge(&mail, &job)).await;
         merged.map_err(|error| OutsideError(error.to_string()))?

@@ -1,10 +1,11 @@
-//! Messages that a merge has to bring into the live store, kept in the tail beside the copy that `doveadm sync` works on: it
-//! takes messages out of the copy, and a merge that was cut short has to find the same messages again. They are links, below
-//! `.merge/USER` in the tail, each under its path in the store.
+//! Messages that a merge has to bring into the live store, kept in the tail as a Maildir of their own, from which `doveadm
+//! import` copies: a merge that was cut short has to find the same messages again, whatever became of the live ones since.
+//! They are links, below `.merge/USER` in the tail, each under its path in the store.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use super::maildir;
@@ -12,6 +13,9 @@ use crate::config::MailConfig;
 
 /// Where messages are kept, below the root of the tail.
 const FOLDER: &str = ".merge";
+
+/// Dovecot's file for the names of keywords.
+const KEYWORDS: &str = "dovecot-keywords";
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,21 +33,57 @@ pub struct Kept {
 /// # Errors
 /// A file cannot be linked; nothing is kept.
 pub fn keep(tail_root: &Path, user: &str, paths: &[&str]) -> io::Result<()> {
-    let done = folder(tail_root, user);
+    let done = place(tail_root, user);
     if done.exists() {
         return Ok(());
     }
-    let new = folder(tail_root, &format!("{user}.new"));
+    let new = place(tail_root, &format!("{user}.new"));
     if new.exists() {
         fs::remove_dir_all(&new)?;
     }
     fs::create_dir_all(&new)?;
+    // Dovecot reads as the user.
+    fs::set_permissions(tail_root.join(FOLDER), fs::Permissions::from_mode(0o711))?;
     for path in paths {
-        let to = new.join(path);
-        fs::create_dir_all(to.parent().unwrap_or(&new))?;
-        fs::hard_link(tail_root.join(path), to)?;
+        let from = tail_root.join(path);
+        let like = fs::metadata(&from)?;
+        lchown(&new, Some(like.uid()), Some(like.gid()))?;
+        let folder = maildir::place(path);
+        for part in ["cur", "new", "tmp"] {
+            folders(&new, &Path::new(folder).join(part), &like)?;
+        }
+        fs::hard_link(&from, new.join(path))?;
+        keywords(&tail_root.join(folder), &new.join(folder), &like)?;
     }
     fs::rename(&new, &done)
+}
+
+/// Makes directories below one that is there, each for the owner of a message: Dovecot writes its lists into them.
+fn folders(root: &Path, inside: &Path, like: &Metadata) -> io::Result<()> {
+    let mut path = root.to_owned();
+    for part in inside {
+        path.push(part);
+        if !path.exists() {
+            fs::create_dir(&path)?;
+            lchown(&path, Some(like.uid()), Some(like.gid()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the names of a folder's keywords: the letters in its messages' names mean nothing without.
+fn keywords(from: &Path, to: &Path, like: &Metadata) -> io::Result<()> {
+    let to = to.join(KEYWORDS);
+    if to.exists() || !from.join(KEYWORDS).exists() {
+        return Ok(());
+    }
+    fs::copy(from.join(KEYWORDS), &to)?;
+    lchown(&to, Some(like.uid()), Some(like.gid()))
+}
+
+/// Where a user's messages are kept.
+pub fn place(tail_root: &Path, user: &str) -> PathBuf {
+    tail_root.join(FOLDER).join(user)
 }
 
 /// What is kept for a user.
@@ -51,7 +91,7 @@ pub fn keep(tail_root: &Path, user: &str, paths: &[&str]) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be read.
 pub fn kept(tail_root: &Path, user: &str, mail: &MailConfig) -> io::Result<Vec<Kept>> {
-    let root = folder(tail_root, user);
+    let root = place(tail_root, user);
     let found = paths(&root)?;
     Ok(found
         .iter()
@@ -63,18 +103,6 @@ pub fn kept(tail_root: &Path, user: &str, mail: &MailConfig) -> io::Result<Vec<K
             })
         })
         .collect())
-}
-
-/// Paths from the root of the store of all that is kept for a user.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn kept_paths(tail_root: &Path, user: &str) -> io::Result<BTreeSet<String>> {
-    paths(&folder(tail_root, user))
-}
-
-fn folder(tail_root: &Path, user: &str) -> PathBuf {
-    tail_root.join(FOLDER).join(user)
 }
 
 fn paths(root: &Path) -> io::Result<BTreeSet<String>> {
@@ -132,10 +160,7 @@ mod tests {
         let root = tail();
         keep(root.path(), "anna@example.org", &[]).expect("kept");
         keep(root.path(), "anna@example.org", &[PATH]).expect("kept before");
-        assert_eq!(
-            kept_paths(root.path(), "anna@example.org").expect("read"),
-            BTreeSet::new()
-        );
+        assert_eq!(kept(root.path(), "anna@example.org", &mail()).expect("read"), []);
     }
 
     #[test]
@@ -143,7 +168,7 @@ mod tests {
         let root = tail();
         fs::create_dir_all(root.path().join(".merge/anna@example.org.new/half")).expect("made");
         keep(root.path(), "anna@example.org", &[PATH]).expect("kept");
-        let found = kept_paths(root.path(), "anna@example.org").expect("read");
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [PATH]);
+        let found = kept(root.path(), "anna@example.org", &mail()).expect("read");
+        assert!(found[0].file.ends_with(PATH), "{found:?}");
     }
 }

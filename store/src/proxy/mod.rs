@@ -1,6 +1,7 @@
 //! The commit proxy: LMTP (RFC 2033) from the gateways to Dovecot. A message that Dovecot has taken is acknowledged only
 //! when the other node has confirmed the snapshot that holds it; many messages wait for one snapshot. The gateway keeps what
-//! was not acknowledged and delivers it again; Dovecot knows it then by the gateway's queue id.
+//! was not acknowledged and delivers it again; Dovecot knows it then by the gateway's queue id, and what came by a merge is
+//! not given to Dovecot.
 
 mod backend;
 mod data;
@@ -25,6 +26,7 @@ pub use self::mailboxes::Mailboxes;
 use crate::agent::{Command, Committed, Status};
 use crate::config::{CommitConfig, Policy};
 use crate::core::{Doors, Standing};
+use crate::deliveries::Deliveries;
 use crate::metrics::Metrics;
 
 /// Who confirms.
@@ -84,11 +86,22 @@ pub struct Proxy {
     pub turns: Arc<Semaphore>,
     /// To whom Dovecot delivers just now.
     pub mailboxes: Mailboxes,
+    /// What came by other ways.
+    pub deliveries: Arc<Deliveries>,
+    /// Host names of the gateways, in whose `Received` line the queue id is.
+    pub gateways: Vec<String>,
 }
 
 impl Proxy {
     /// Nobody is connected yet.
-    pub fn new(config: CommitConfig, name: String, committer: Arc<dyn Committer>, metrics: Arc<Metrics>) -> Proxy {
+    pub fn new(
+        config: CommitConfig,
+        name: String,
+        committer: Arc<dyn Committer>,
+        metrics: Arc<Metrics>,
+        deliveries: Arc<Deliveries>,
+        gateways: Vec<String>,
+    ) -> Proxy {
         Proxy {
             turns: Arc::new(Semaphore::new(config.limits.deliveries)),
             config,
@@ -97,6 +110,8 @@ impl Proxy {
             metrics,
             idle: Idle::default(),
             mailboxes: Mailboxes::default(),
+            deliveries,
+            gateways,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One client: commands are passed to Dovecot one by one, its replies passed back; the reply to the final dot waits.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf,
@@ -15,12 +15,14 @@ use super::backend::{Backend, Reply};
 use super::data::Text;
 use super::mailboxes::{Kept, mailbox};
 use crate::agent::Committed;
+use crate::deliveries::UnderWay;
+use crate::outside::gateway_id;
 
 /// Longest command line, bytes (RFC 5321, 4.5.3.1.4 asks for 512; extensions add to it).
 const LINE: u64 = 4096;
 
-/// Longest wait for a turn.
-const TURN: Duration = Duration::from_secs(10);
+/// Bytes of a message in which the gateway's queue id is looked for.
+const HEAD: usize = 64 * 1024;
 
 /// Bytes of a message passed on together.
 const PIECE: usize = 64 * 1024;
@@ -41,6 +43,8 @@ struct Session<'a, C> {
     recipients: Vec<String>,
     /// Those of the message that the backend stores just now.
     kept: Vec<Kept<'a>>,
+    /// That message, if a gateway has given it a queue id.
+    under_way: Option<UnderWay<'a>>,
 }
 
 /// How a message's text ended.
@@ -51,6 +55,8 @@ enum Taken {
     TooLong,
     /// The backend is gone; the client has sent its end.
     NoBackend,
+    /// It is here already, for these mailboxes; the backend has not got its end.
+    Known(BTreeSet<String>),
 }
 
 /// Serves a client until it leaves.
@@ -66,6 +72,7 @@ pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy
         turn: None,
         recipients: Vec::new(),
         kept: Vec::new(),
+        under_way: None,
     };
     session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
     loop {
@@ -202,7 +209,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     /// Waits for a turn. Clients that stall in the middle of a message may not keep the others out: after a while it goes on
     /// without one.
     async fn take_turn(&mut self) {
-        let turn = timeout(TURN, self.proxy.turns.clone().acquire_owned()).await;
+        let turn = timeout(self.proxy.config.limits.turn.0, self.proxy.turns.clone().acquire_owned()).await;
         self.turn = turn.ok().and_then(Result::ok);
     }
 
@@ -278,7 +285,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             }
             Taken::TooLong => vec![Reply(vec!["552 5.3.4 Message too long".to_owned()]); recipients],
             Taken::NoBackend => vec![Reply(vec![NO_BACKEND.to_owned()]); recipients],
+            Taken::Known(known) => mailboxes.iter().map(|mailbox| again(known.contains(mailbox))).collect(),
         };
+        if let Some(under_way) = self.under_way.take() {
+            let taken: Vec<bool> = replies.iter().map(Reply::is_good).collect();
+            under_way.delivered(&taken);
+        }
         self.kept.clear();
         self.turn = None;
         for reply in self.committed(replies).await {
@@ -291,6 +303,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     /// end is an error, and the backend, which never sees an end, drops what it has.
     async fn text(&mut self, mailboxes: &[String]) -> io::Result<Taken> {
         let (mut text, mut out, mut length) = (Text::default(), Vec::with_capacity(PIECE), 0);
+        let mut head = Vec::new();
         let limits = &self.proxy.config.limits;
         let mut taken = Taken::Whole;
         loop {
@@ -307,8 +320,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
                 taken = Taken::TooLong;
                 self.backend = None;
             }
+            head.extend_from_slice(&out[..out.len().min(HEAD - head.len())]);
             if end.is_some() && self.backend.is_some() {
                 self.kept = self.proxy.mailboxes.keep(mailboxes, limits.backend.0).await;
+                if let Err(known) = self.begin(mailboxes, &head) {
+                    self.backend = None;
+                    return Ok(Taken::Known(known));
+                }
             }
             if let Some(backend) = &mut self.backend {
                 if end.is_some() {
@@ -325,6 +343,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
                 return Ok(taken);
             }
         }
+    }
+
+    /// Begins to deliver a message with this head; the error is who has it already.
+    fn begin(&mut self, mailboxes: &[String], head: &[u8]) -> Result<(), BTreeSet<String>> {
+        let Some(id) = gateway_id(&String::from_utf8_lossy(head), &self.proxy.gateways) else {
+            return Ok(());
+        };
+        match self.proxy.deliveries.begin(mailboxes, &id) {
+            Ok(under_way) => self.under_way = Some(under_way),
+            Err(known) => {
+                info!("{id} is here already, and is not delivered again");
+                return Err(known);
+            }
+        }
+        Ok(())
     }
 
     /// One reply of the backend for each recipient (RFC 2033, 4.2). Of those that it owes when it breaks off nobody knows
@@ -365,6 +398,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         };
         replies
     }
+}
+
+/// The reply for a mailbox when a message is here already for it, or for others of its recipients.
+fn again(known: bool) -> Reply {
+    let line = if known {
+        "250 2.0.0 It is here already"
+    } else {
+        "451 4.3.0 Deliver it by itself"
+    };
+    Reply(vec![line.to_owned()])
 }
 
 /// A MAIL command without its SIZE parameter, which Dovecot need not know, and the size; `None` if it is no number.

@@ -26,6 +26,7 @@ pub struct FakeOutside {
     pub open: Mutex<bool>,
     pub stuck: Arc<AtomicBool>,
     pub lift_fails: Arc<AtomicUsize>,
+    pub recovered: Arc<Mutex<Vec<Change>>>,
 }
 
 #[async_trait]
@@ -58,6 +59,14 @@ impl Outside for FakeOutside {
         }
     }
 
+    async fn recovered(&self, changes: &[Change]) {
+        self.recovered.lock().expect("recovered").clone_from(&changes.to_vec());
+    }
+
+    async fn announce(&self, _tail: &str, _tail_changes: &[Change]) -> Result<(), OutsideError> {
+        Ok(())
+    }
+
     async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
         for change in &job.tail_changes {
             let Change::Added(path) = change else { continue };
@@ -83,6 +92,8 @@ pub struct Node {
     pub stuck: Arc<AtomicBool>,
     /// So many more times lifting UIDs does not work.
     pub lift_fails: Arc<AtomicUsize>,
+    /// What only its intent log had when it came up.
+    pub recovered: Arc<Mutex<Vec<Change>>>,
     pub tasks: JoinSet<()>,
     pub commands: mpsc::Sender<Command>,
     pub status: watch::Receiver<Status>,
@@ -112,6 +123,7 @@ impl Duo {
                 boots: 0,
                 stuck: Arc::default(),
                 lift_fails: Arc::default(),
+                recovered: Arc::default(),
                 tasks: JoinSet::new(),
                 commands: mpsc::channel(1).0,
                 status: watch::channel(Status::unknown()).1,
@@ -159,6 +171,7 @@ impl Duo {
             open: Mutex::new(false),
             stuck: node.stuck.clone(),
             lift_fails: node.lift_fails.clone(),
+            recovered: node.recovered.clone(),
         };
         node.tasks.spawn(server.run(listener));
         node.tasks.spawn(client.clone().watch_peer(short, peer_state.clone()));

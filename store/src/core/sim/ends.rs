@@ -55,6 +55,12 @@ impl Outside for SimOutside<'_> {
         Ok(())
     }
 
+    async fn recovered(&self, _changes: &[Change]) {}
+
+    async fn announce(&self, _tail: &str, _tail_changes: &[Change]) -> Result<(), OutsideError> {
+        Ok(())
+    }
+
     async fn merge(&self, job: &MergeJob) -> Result<Conflicts, OutsideError> {
         let tail = self.0.pool.files(&job.tail);
         for change in &job.tail_changes {

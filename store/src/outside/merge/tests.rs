@@ -9,17 +9,18 @@ use crate::config::Span;
 struct Stage {
     root: tempfile::TempDir,
     mail: MailConfig,
+    deliveries: Deliveries,
 }
 
 const FOLDER: &str = "example.org/anna";
 
 impl Stage {
-    /// `sync` of the shell copies what the tail has into the live store, unless told to lose it.
-    fn new(sync: &str) -> Stage {
-        Stage::that_saves(sync, "exit 0")
+    /// `import` of the shell copies from the stash into the live store, unless told to lose it.
+    fn new(import: &str) -> Stage {
+        Stage::that_saves(import, "exit 0")
     }
 
-    fn that_saves(sync: &str, save: &str) -> Stage {
+    fn that_saves(import: &str, save: &str) -> Stage {
         let root = tempfile::tempdir().expect("a folder");
         let base = root.path().display().to_string();
         for side in ["live", "tail"] {
@@ -27,8 +28,8 @@ impl Stage {
         }
         let program = root.path().join("doveadm");
         let script = format!(
-            "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/{FOLDER}/new\ncase \"$*\" in\n\
-             *sync*) {sync} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
+            "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/.merge/anna@example.org/{FOLDER}/new\n\
+             case \"$*\" in\nimport*) {import} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
         );
         std::fs::write(&program, script).expect("a script");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -38,7 +39,8 @@ impl Stage {
             limit: Span(Duration::from_secs(20)),
             ..MailConfig::default()
         };
-        Stage { root, mail }
+        let deliveries = Deliveries::new(&root.path().join("live"), Duration::from_secs(3600));
+        Stage { root, mail, deliveries }
     }
 
     fn message(&self, side: &str, name: &str, id: &str) {
@@ -73,7 +75,7 @@ impl Stage {
             tail_changes: added(tail),
             live_changes: added(live),
         };
-        merge(&self.mail, &job).await
+        merge(&self.mail, &job, &self.deliveries).await
     }
 }
 
@@ -101,7 +103,7 @@ async fn what_the_gateway_delivered_again_is_not_doubled() {
 
 #[tokio::test]
 async fn a_second_try_knows_what_the_first_one_took_out_of_the_copy() {
-    let stage = Stage::new("[ -e $T/../once ] || { touch $T/../once; exit 75; }; cp $T/* $L/ 2>/dev/null; exit 0");
+    let stage = Stage::new("[ -e $L/../once ] || { touch $L/../once; exit 75; }; cp $T/* $L/ 2>/dev/null; exit 0");
     stage.message("tail", "1.tail", "A1");
     stage.message("live", "2.live", "A1");
     stage.message("tail", "3.tail", "A3");
@@ -113,7 +115,7 @@ async fn a_second_try_knows_what_the_first_one_took_out_of_the_copy() {
 
 #[tokio::test]
 async fn a_message_that_its_owner_removed_while_it_was_merged_comes_back() {
-    let stage = Stage::that_saves("rm -f $T/*; exit 0", "shift 6; cp \"$2\" $L/$1");
+    let stage = Stage::that_saves("exit 0", "shift 6; cp \"$2\" $L/$1");
     stage.message("tail", "1.tail", "A1");
     stage.merge(&["1.tail"], &[]).await.expect("merged");
     assert_eq!(stage.live(), ["1.tail"]);
@@ -140,15 +142,49 @@ async fn a_message_that_does_not_arrive_fails_the_merge_by_name() {
 }
 
 #[tokio::test]
-async fn a_sync_that_was_overtaken_is_tried_again() {
-    let stage = Stage::new("if [ -e $T/../once ]; then cp $T/* $L/; exit 0; fi; touch $T/../once; exit 2");
+async fn what_was_delivered_again_is_known_under_the_name_that_it_has_now() {
+    let stage = Stage::new(COPY);
     stage.message("tail", "1.tail", "A1");
-    stage.merge(&["1.tail"], &[]).await.expect("merged at the second try");
-    assert_eq!(stage.live(), ["1.tail"]);
+    stage.message("live", "2.live:2,S", "A1");
+    stage.merge(&["1.tail"], &["2.live"]).await.expect("merged");
+    assert_eq!(stage.live(), ["2.live:2,S"]);
 }
 
 #[tokio::test]
-async fn a_sync_that_fails_says_what_doveadm_said() {
+async fn what_was_delivered_again_and_removed_does_not_come_back() {
+    let stage = Stage::new(COPY);
+    stage.message("tail", "1.tail", "A1");
+    let delivery = stage
+        .deliveries
+        .begin(&["anna@example.org".to_owned()], "A1")
+        .expect("begun");
+    delivery.delivered(&[true]);
+    stage.merge(&["1.tail"], &[]).await.expect("merged");
+    assert_eq!(stage.live(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn only_what_is_not_there_yet_is_brought() {
+    let stage = Stage::new("case \"$*\" in *1.tail*) exit 64 ;; esac; cp $T/3.tail $L/; exit 0");
+    stage.message("tail", "1.tail", "A1");
+    stage.message("live", "1.tail", "A1");
+    stage.message("tail", "3.tail", "A3");
+    stage.merge(&["1.tail", "3.tail"], &[]).await.expect("merged");
+    assert_eq!(stage.live(), ["1.tail", "3.tail"]);
+}
+
+#[test]
+fn queue_ids_of_a_tail_are_those_of_its_new_messages() {
+    let stage = Stage::new(COPY);
+    stage.message("tail", "1.tail", "A1");
+    let changes = [Change::Added(format!("{FOLDER}/new/1.tail"))];
+    let tail = stage.root.path().join("tail").display().to_string();
+    let ids = ids(&stage.mail, &tail, &changes);
+    assert_eq!(ids["anna@example.org"], BTreeSet::from(["A1".to_owned()]));
+}
+
+#[tokio::test]
+async fn an_import_that_fails_says_what_doveadm_said() {
     let stage = Stage::new("echo no such user >&2; exit 67");
     stage.message("tail", "1.tail", "A1");
     let error = stage.merge(&["1.tail"], &[]).await.unwrap_err().to_string();

@@ -1,0 +1,332 @@
+//! Which message of a gateway has gone to which mailbox, by the gateway's queue id. Two ways lead into a mailbox: Dovecot's
+//! LMTP, by the commit proxy, and the merge of a tail. Each has to know what came by the other one, or a message that the
+//! gateway delivers again, because the dead writer never acknowledged it, is there twice. Dovecot's own record
+//! (`.dovecot.lda-dupes`) is flushed later than the message: what came back by the intent log after a power cut is known here.
+//!
+//! What a merge brings is written down in the store itself before it is brought: the next writer has to know it too, for as
+//! long as the gateway may deliver it again. What the proxy has delivered is remembered in memory only: a merge finds it in
+//! the mailboxes as well, unless its owner has removed it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::warn;
+
+/// Mailboxes with the queue ids of messages.
+pub type Ids = BTreeMap<String, BTreeSet<String>>;
+
+/// Folder of the lists, below the root of the store. No home lies there: a home has a domain above it.
+const FOLDER: &str = ".merged";
+
+/// So many deliveries are remembered; those of some days on a small system, of an hour on a large one.
+const REMEMBERED: usize = 100_000;
+
+/// Mailbox and queue id.
+type Key = (String, String);
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: HashMap<Key, usize>,
+    delivered: HashSet<Key>,
+    /// The same, in their order.
+    order: VecDeque<Key>,
+    merged: HashSet<Key>,
+    recovered: HashSet<Key>,
+}
+
+/// All that is known of deliveries.
+#[derive(Debug)]
+pub struct Deliveries {
+    folder: PathBuf,
+    retention: Duration,
+    state: Mutex<State>,
+    ended: Notify,
+}
+
+/// A message that is being delivered. Dropped without [`UnderWay::delivered`], nobody knows what became of it.
+pub struct UnderWay<'a> {
+    deliveries: &'a Deliveries,
+    keys: Vec<Key>,
+}
+
+impl Deliveries {
+    /// Of a store that is mounted there. Lists are kept for `retention`.
+    pub fn new(mountpoint: &Path, retention: Duration) -> Deliveries {
+        Deliveries {
+            folder: mountpoint.join(FOLDER),
+            retention,
+            state: Mutex::default(),
+            ended: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is a single call that leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to be the writer, before mail is taken: reads which messages came by merges, on whichever node, and forgets
+    /// what it has delivered itself, since of that the store may have been replaced. Old lists go.
+    pub fn load(&self) {
+        let mut merged = HashSet::new();
+        let read = lists(&self.folder).map(|lists| {
+            for list in lists {
+                match self.list(&list) {
+                    Ok(Some(text)) => merged.extend(keys(&text)),
+                    Ok(None) => {}
+                    Err(error) => warn!(
+                        "{}: {error}; mail that came by a merge may be doubled if the gateway delivers it again",
+                        list.display()
+                    ),
+                }
+            }
+        });
+        if let Err(error) = read {
+            warn!("{}: {error}", self.folder.display());
+        }
+        let mut state = self.state();
+        state.merged = merged;
+        state.delivered.clear();
+        state.order.clear();
+    }
+
+    /// A list, unless it was too old and is removed.
+    fn list(&self, path: &Path) -> io::Result<Option<String>> {
+        let age = SystemTime::now().duration_since(fs::metadata(path)?.modified()?);
+        if age.is_ok_and(|age| age > self.retention) {
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
+        fs::read_to_string(path).map(Some)
+    }
+
+    /// What only the intent log had when the machine came up, as far as this node becomes the writer with it: it is here,
+    /// though Dovecot's own record of it may be lost.
+    pub fn recovered(&self, ids: &Ids) {
+        self.state().recovered = all(ids).collect();
+    }
+
+    /// Begins to deliver a message.
+    ///
+    /// # Errors
+    /// These of the mailboxes have it already.
+    pub fn begin(&self, mailboxes: &[String], id: &str) -> Result<UnderWay<'_>, BTreeSet<String>> {
+        let mut state = self.state();
+        let keys: Vec<Key> = mailboxes
+            .iter()
+            .map(|mailbox| (mailbox.clone(), id.to_owned()))
+            .collect();
+        let known = keys
+            .iter()
+            .filter(|key| state.merged.contains(*key) || state.recovered.contains(*key));
+        let known: BTreeSet<String> = known.map(|(mailbox, _)| mailbox.clone()).collect();
+        if !known.is_empty() {
+            return Err(known);
+        }
+        for key in &keys {
+            *state.under_way.entry(key.clone()).or_default() += 1;
+        }
+        Ok(UnderWay { deliveries: self, keys })
+    }
+
+    /// Announces what a merge is about to bring: it is written down, and none of it is delivered any more afterwards. It may
+    /// be announced again.
+    ///
+    /// # Errors
+    /// It cannot be written down; or a message of them is being delivered, and takes longer than `longest`.
+    pub async fn announce(&self, tail: &str, ids: &Ids, longest: Duration) -> io::Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let text = ids
+            .iter()
+            .flat_map(|(mailbox, ids)| ids.iter().map(move |id| format!("{mailbox} {id}\n")));
+        self.write(tail, &text.collect::<String>())?;
+        let announced: HashSet<Key> = all(ids).collect();
+        self.state().merged.extend(announced.iter().cloned());
+        let free = async {
+            loop {
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                // Whoever ends between the look and the wait is not missed.
+                ended.as_mut().enable();
+                if !announced.iter().any(|key| self.state().under_way.contains_key(key)) {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let late = |_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "mail that the tail has is being delivered all the time",
+            )
+        };
+        timeout(longest, free).await.map_err(late)
+    }
+
+    fn write(&self, tail: &str, text: &str) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join(tail);
+        let new = self.folder.join(format!("{tail}.new"));
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, path)
+    }
+
+    /// Ids of what this node has delivered to a mailbox, as far as it is remembered.
+    pub fn delivered(&self, mailbox: &str) -> BTreeSet<String> {
+        let state = self.state();
+        let of_mailbox = state.order.iter().filter(|(other, _)| other == mailbox);
+        of_mailbox.map(|(_, id)| id.clone()).collect()
+    }
+}
+
+fn all(ids: &Ids) -> impl Iterator<Item = Key> {
+    ids.iter()
+        .flat_map(|(mailbox, ids)| ids.iter().map(|id| (mailbox.clone(), id.clone())))
+}
+
+fn lists(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn keys(text: &str) -> impl Iterator<Item = Key> {
+    text.lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(mailbox, id)| (mailbox.to_owned(), id.to_owned()))
+}
+
+impl UnderWay<'_> {
+    /// Dovecot has taken the message for these of the mailboxes.
+    pub fn delivered(self, taken: &[bool]) {
+        let mut state = self.deliveries.state();
+        for (key, _) in self.keys.iter().zip(taken).filter(|(_, taken)| **taken) {
+            if state.delivered.insert(key.clone()) {
+                state.order.push_back(key.clone());
+            }
+        }
+        while state.order.len() > REMEMBERED {
+            if let Some(oldest) = state.order.pop_front() {
+                state.delivered.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut state = self.deliveries.state();
+        for key in &self.keys {
+            if let Some(number) = state.under_way.get_mut(key) {
+                *number -= 1;
+                if *number == 0 {
+                    state.under_way.remove(key);
+                }
+            }
+        }
+        drop(state);
+        self.deliveries.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn store() -> (tempfile::TempDir, Deliveries) {
+        let root = tempfile::tempdir().expect("a folder");
+        let deliveries = Deliveries::new(root.path(), LONG);
+        (root, deliveries)
+    }
+
+    fn ids(of: &[(&str, &str)]) -> Ids {
+        let mut ids = Ids::new();
+        for (mailbox, id) in of {
+            ids.entry((*mailbox).to_owned()).or_default().insert((*id).to_owned());
+        }
+        ids
+    }
+
+    fn boxes(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_a_merge_brings_is_not_delivered_again_to_that_mailbox() {
+        let (_root, deliveries) = store();
+        deliveries
+            .announce("t", &ids(&[("anna", "A1")]), LONG)
+            .await
+            .expect("announced");
+        let known = deliveries.begin(&boxes(&["anna", "bert"]), "A1").err();
+        assert_eq!(known, Some(BTreeSet::from(["anna".to_owned()])));
+        assert!(deliveries.begin(&boxes(&["bert"]), "A1").is_ok());
+        assert!(deliveries.begin(&boxes(&["anna"]), "A2").is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_next_writer_knows_it_too_until_the_list_is_old() {
+        let (root, deliveries) = store();
+        deliveries
+            .announce("t", &ids(&[("anna", "A1")]), LONG)
+            .await
+            .expect("announced");
+        let next = Deliveries::new(root.path(), LONG);
+        next.load();
+        assert!(next.begin(&boxes(&["anna"]), "A1").is_err());
+        let much_later = Deliveries::new(root.path(), Duration::ZERO);
+        much_later.load();
+        assert!(much_later.begin(&boxes(&["anna"]), "A1").is_ok());
+        assert_eq!(lists(&root.path().join(FOLDER)).expect("read"), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn a_merge_waits_for_what_is_being_delivered_and_learns_what_became_of_it() {
+        let (_root, deliveries) = store();
+        let under_way = deliveries.begin(&boxes(&["anna", "bert"]), "A1").expect("begun");
+        let announced = ids(&[("anna", "A1")]);
+        let late = deliveries.announce("t", &announced, SHORT).await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        let merge = deliveries.announce("t", &announced, LONG);
+        let delivery = async { under_way.delivered(&[true, false]) };
+        let (merge, ()) = tokio::join!(merge, delivery);
+        merge.expect("announced");
+        assert_eq!(deliveries.delivered("anna"), BTreeSet::from(["A1".to_owned()]));
+        assert_eq!(deliveries.delivered("bert"), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_the_intent_log_had_is_known_until_the_store_is_replaced() {
+        let (_root, deliveries) = store();
+        deliveries.recovered(&ids(&[("anna", "A1")]));
+        deliveries.load();
+        assert!(deliveries.begin(&boxes(&["anna"]), "A1").is_err());
+        deliveries.recovered(&Ids::new());
+        assert!(deliveries.begin(&boxes(&["anna"]), "A1").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_merge_does_not_wait_for_other_mail() {
+        let (_root, deliveries) = store();
+        let _other = deliveries.begin(&boxes(&["anna"]), "A2").expect("begun");
+        deliveries
+            .announce("t", &ids(&[("anna", "A1")]), SHORT)
+            .await
+            .expect("announced");
+    }
+}
