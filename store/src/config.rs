@@ -264,7 +264,7 @@ impl Default for CommitLimits {
             recipients: 1000,
             connections: 500,
             deliveries: 16,
-            turn: seconds(20),
+            turn: seconds(30),
             client: seconds(300),
             backend: seconds(120),
             confirm: seconds(20),

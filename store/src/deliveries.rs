@@ -1,7 +1,8 @@
 //! Which message of a gateway has gone to which mailbox, by the gateway's queue id. Two ways lead into a mailbox: Dovecot's
 //! LMTP, by the commit proxy, and the merge of a tail. Each has to know what came by the other one, or a message that the
 //! gateway delivers again, because the dead writer never acknowledged it, is there twice. Dovecot's own record
-//! (`.dovecot.lda-dupes`) is flushed later than the message: what came back by the intent log after a power cut is known here.
+//! (`.dovecot.lda-dupes`) is flushed later than the message: after a power cut, what a mailbox has got last is looked up at
+//! the first delivery to it.
 //!
 //! What a merge brings is written down in the store itself before it is brought: the next writer has to know it too, for as
 //! long as the gateway may deliver it again. What the proxy has delivered is remembered in memory only: a merge finds it in
@@ -18,6 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::config::MailConfig;
+use crate::outside::{gateway_id, home_of, newest_ids};
+
 /// Mailboxes with the queue ids of messages.
 pub type Ids = BTreeMap<String, BTreeSet<String>>;
 
@@ -26,6 +30,10 @@ const FOLDER: &str = ".merged";
 
 /// So many deliveries are remembered; those of some days on a small system, of an hour on a large one.
 const REMEMBERED: usize = 100_000;
+
+/// So many messages of a mailbox, the newest ones, are looked at for what the gateway may deliver again after a power cut: it
+/// has not more of them under way to one mailbox than it has connections.
+const UNANSWERED: usize = 100;
 
 /// Mailbox and queue id.
 type Key = (String, String);
@@ -37,14 +45,18 @@ struct State {
     /// The same, in their order.
     order: VecDeque<Key>,
     merged: HashSet<Key>,
-    recovered: HashSet<Key>,
+    /// What mailboxes had got last when the machine came up; `None` if it did not lose power as the writer.
+    recovered: Option<HashMap<String, BTreeSet<String>>>,
 }
 
 /// All that is known of deliveries.
 #[derive(Debug)]
 pub struct Deliveries {
+    mountpoint: PathBuf,
     folder: PathBuf,
     retention: Duration,
+    homes: String,
+    gateways: Vec<String>,
     state: Mutex<State>,
     ended: Notify,
 }
@@ -57,10 +69,13 @@ pub struct UnderWay<'a> {
 
 impl Deliveries {
     /// Of a store that is mounted there. Lists are kept for `retention`.
-    pub fn new(mountpoint: &Path, retention: Duration) -> Deliveries {
+    pub fn new(mountpoint: &Path, retention: Duration, mail: &MailConfig) -> Deliveries {
         Deliveries {
+            mountpoint: mountpoint.to_owned(),
             folder: mountpoint.join(FOLDER),
             retention,
+            homes: mail.homes.clone(),
+            gateways: mail.gateways.clone(),
             state: Mutex::default(),
             ended: Notify::new(),
         }
@@ -106,10 +121,32 @@ impl Deliveries {
         fs::read_to_string(path).map(Some)
     }
 
-    /// What only the intent log had when the machine came up, as far as this node becomes the writer with it: it is here,
-    /// though Dovecot's own record of it may be lost.
-    pub fn recovered(&self, ids: &Ids) {
-        self.state().recovered = all(ids).collect();
+    /// The store has what only the intent log had when the machine came up, or has been replaced since.
+    pub fn recovered(&self, is_so: bool) {
+        self.state().recovered = is_so.then(HashMap::new);
+    }
+
+    /// The queue id of a message with this head, if it comes from a gateway.
+    pub fn id_of(&self, head: &str) -> Option<String> {
+        gateway_id(head, &self.gateways)
+    }
+
+    /// Finds out what these mailboxes have got last, where nobody knows it: to be called before [`Deliveries::begin`].
+    pub async fn look(&self, mailboxes: &[String]) {
+        for mailbox in mailboxes {
+            let is_known = |known: &HashMap<String, BTreeSet<String>>| known.contains_key(mailbox);
+            if self.state().recovered.as_ref().is_none_or(is_known) {
+                continue;
+            }
+            let home = self.mountpoint.join(home_of(mailbox, &self.homes));
+            let gateways = self.gateways.clone();
+            let found = tokio::task::spawn_blocking(move || newest_ids(&home, UNANSWERED, &gateways)).await;
+            let mut state = self.state();
+            // Another delivery to it may have begun meanwhile, and what that brings is no part of it.
+            if let (Ok(found), Some(known)) = (found, &mut state.recovered) {
+                known.entry(mailbox.clone()).or_insert(found);
+            }
+        }
     }
 
     /// Begins to deliver a message.
@@ -122,9 +159,11 @@ impl Deliveries {
             .iter()
             .map(|mailbox| (mailbox.clone(), id.to_owned()))
             .collect();
-        let known = keys
-            .iter()
-            .filter(|key| state.merged.contains(*key) || state.recovered.contains(*key));
+        let recovered = |(mailbox, id): &Key| {
+            let last = state.recovered.as_ref().and_then(|known| known.get(mailbox));
+            last.is_some_and(|last| last.contains(id))
+        };
+        let known = keys.iter().filter(|key| state.merged.contains(*key) || recovered(key));
         let known: BTreeSet<String> = known.map(|(mailbox, _)| mailbox.clone()).collect();
         if !known.is_empty() {
             return Err(known);
@@ -248,9 +287,16 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(20);
 
+    fn mail() -> MailConfig {
+        MailConfig {
+            gateways: vec!["gw.test".to_owned()],
+            ..MailConfig::default()
+        }
+    }
+
     fn store() -> (tempfile::TempDir, Deliveries) {
         let root = tempfile::tempdir().expect("a folder");
-        let deliveries = Deliveries::new(root.path(), LONG);
+        let deliveries = Deliveries::new(root.path(), LONG, &mail());
         (root, deliveries)
     }
 
@@ -286,10 +332,10 @@ mod tests {
             .announce("t", &ids(&[("anna", "A1")]), LONG)
             .await
             .expect("announced");
-        let next = Deliveries::new(root.path(), LONG);
+        let next = Deliveries::new(root.path(), LONG, &mail());
         next.load();
         assert!(next.begin(&boxes(&["anna"]), "A1").is_err());
-        let much_later = Deliveries::new(root.path(), Duration::ZERO);
+        let much_later = Deliveries::new(root.path(), Duration::ZERO, &mail());
         much_later.load();
         assert!(much_later.begin(&boxes(&["anna"]), "A1").is_ok());
         assert_eq!(lists(&root.path().join(FOLDER)).expect("read"), Vec::<PathBuf>::new());
@@ -310,14 +356,24 @@ mod tests {
         assert_eq!(deliveries.delivered("bert"), BTreeSet::new());
     }
 
-    #[test]
-    fn what_the_intent_log_had_is_known_until_the_store_is_replaced() {
-        let (_root, deliveries) = store();
-        deliveries.recovered(&ids(&[("anna", "A1")]));
+    #[tokio::test]
+    async fn what_the_intent_log_had_is_known_until_the_store_is_replaced() {
+        let (root, deliveries) = store();
+        let folder = root.path().join("example.org/anna/new");
+        fs::create_dir_all(&folder).expect("made");
+        let head = "Received: from x by gw.test with ESMTP id A1;\n\n";
+        fs::write(folder.join("1.M.h"), head).expect("written");
+        let anna = boxes(&["anna@example.org"]);
+        deliveries.look(&anna).await;
+        assert!(deliveries.begin(&anna, "A1").is_ok(), "Dovecot knows what it has");
+        deliveries.recovered(true);
         deliveries.load();
-        assert!(deliveries.begin(&boxes(&["anna"]), "A1").is_err());
-        deliveries.recovered(&Ids::new());
-        assert!(deliveries.begin(&boxes(&["anna"]), "A1").is_ok());
+        deliveries.look(&anna).await;
+        assert!(deliveries.begin(&anna, "A1").is_err());
+        assert!(deliveries.begin(&anna, "A2").is_ok());
+        deliveries.recovered(false);
+        deliveries.look(&anna).await;
+        assert!(deliveries.begin(&anna, "A1").is_ok());
     }
 
     #[tokio::test]

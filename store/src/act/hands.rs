@@ -117,14 +117,8 @@ impl Hands<'_> {
         // `written` counts only what a transaction group has brought to the pool.
         self.zfs.sync(&live.name).await?;
         if self.zfs.written(&live.name).await? > 0 {
-            let snapshot = self.zfs.snapshot(&live.name, &next_name(live)).await?;
-            if let Some(before) = live.newest() {
-                let (from, to) = (
-                    format!("{}@{}", live.name, before.name),
-                    format!("{}@{}", live.name, snapshot.name),
-                );
-                self.outside.recovered(&self.zfs.diff(&from, &to).await?).await;
-            }
+            self.zfs.snapshot(&live.name, &next_name(live)).await?;
+            self.outside.recovered(true);
         }
         self.zfs.mark(&live.name, &[Mark::Role(Role::Standby)]).await?;
         Ok(())
@@ -230,7 +224,7 @@ impl Hands<'_> {
         self.zfs.unmount(&live.name).await?;
         self.zfs.set_mountpoint(&live.name, None).await?;
         self.zfs.rename(&live.name, &self.layout.old(newest.guid)).await?;
-        self.outside.recovered(&[]).await;
+        self.outside.recovered(false);
         Ok(())
     }
 
@@ -254,7 +248,7 @@ impl Hands<'_> {
         self.zfs.set_mountpoint(&live.name, None).await?;
         let old = self.layout.old(newest.guid);
         self.zfs.rename(&live.name, &old).await?;
-        self.outside.recovered(&[]).await;
+        self.outside.recovered(false);
         Ok(old)
     }
 

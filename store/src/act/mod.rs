@@ -49,9 +49,9 @@ pub trait Outside: Send + Sync {
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
     /// seen for mail which only the other node has. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;
-    /// Remembers which messages only the intent log of the pool had: Dovecot may not know them again when the gateway
-    /// delivers them once more. No changes: what was remembered counts no more.
-    async fn recovered(&self, changes: &[Change]);
+    /// The store has, or no longer has, what only the intent log of the pool had when this machine came up: Dovecot may not
+    /// know such messages again when the gateway delivers them once more.
+    fn recovered(&self, is_so: bool);
     /// Sees to it that none of the messages which a mounted tail has added is delivered here from now on; none is being
     /// delivered when it returns. May be repeated.
     async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError>;

@@ -96,7 +96,11 @@ async fn daemon(config: Config, file: &Path) -> Result<(), String> {
         tasks.spawn(metrics::serve(bind("metrics", figures.listen).await?, metrics.clone()));
     }
     let socket = control::bind(&config.control).map_err(|error| format!("{}: {error}", config.control.display()))?;
-    let deliveries = Arc::new(Deliveries::new(&config.mountpoint, config.replication.retention.0));
+    let deliveries = Arc::new(Deliveries::new(
+        &config.mountpoint,
+        config.replication.retention.0,
+        &config.mail,
+    ));
     if let Some(commit) = &config.commit {
         let committer = proxy::Agent {
             commands: commands.clone(),
@@ -109,7 +113,6 @@ async fn daemon(config: Config, file: &Path) -> Result<(), String> {
             Arc::new(committer),
             metrics.clone(),
             deliveries.clone(),
-            config.mail.gateways.clone(),
         );
         tasks.spawn(proxy::serve(bind("commit", commit.listen).await?, Arc::new(proxy)));
     }

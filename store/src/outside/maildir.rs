@@ -1,7 +1,6 @@
 //! How mail lies on disk: which user a path belongs to, and what a Maildir file is called.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::MailConfig;
@@ -29,6 +28,21 @@ pub fn user_of<'a>(path: &'a str, homes: &str) -> Option<(String, &'a str)> {
         (user, None) => user.to_owned(),
     };
     Some((name, &path[..length - 1]))
+}
+
+/// The path of a user's home below the mountpoint, by a pattern like `{domain}/{user}`.
+pub fn home_of(user: &str, homes: &str) -> String {
+    let (name, domain) = user.split_once('@').unwrap_or((user, ""));
+    homes.replace("{user}", name).replace("{domain}", domain)
+}
+
+/// Queue ids of the newest messages of a home, by the times in their names; not of more than so many messages.
+pub fn newest_ids(home: &Path, most: usize, gateways: &[String]) -> BTreeSet<String> {
+    let time = |base: &str| base.split('.').next().and_then(|time| time.parse::<u64>().ok());
+    let mut messages = messages(home);
+    messages.sort_by_key(|(base, _)| std::cmp::Reverse(time(base)));
+    let newest = messages.iter().take(most);
+    newest.filter_map(|(_, path)| gateway_id_of(path, gateways)).collect()
 }
 
 /// The base name of a message: the part before `:2,FLAGS`, which Dovecot takes for the message's GUID as long as its
@@ -82,18 +96,12 @@ pub fn folder_of(path: &str, mail: &MailConfig) -> Option<String> {
 
 /// All messages below a directory, by their base names. What cannot be read is not among them.
 pub fn messages(below: &Path) -> Vec<(String, PathBuf)> {
-    let (mut found, mut folders) = (Vec::new(), vec![below.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(path);
-            } else if let Some(base) = path.to_str().and_then(message) {
-                found.push((base.to_owned(), path.clone()));
-            }
-        }
-    }
-    found
+    let files = walkdir::WalkDir::new(below).into_iter().flatten();
+    let named = files.filter_map(|entry| {
+        let base = message(entry.path().to_str()?)?.to_owned();
+        Some((base, entry.into_path()))
+    });
+    named.collect()
 }
 
 /// The queue id that a gateway gave to a message: of the first `Received` line that one of them wrote.
@@ -136,6 +144,8 @@ pub fn gateway_id_of(path: &Path, gateways: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -173,6 +183,28 @@ mod tests {
         assert_eq!(message("example.org/anna/.Sent/new/1.M2.h"), Some("1.M2.h"));
         assert_eq!(message("example.org/anna/dovecot-uidlist"), None);
         assert_eq!(message("example.org/anna/tmp/1.M2.h"), None);
+    }
+
+    #[test]
+    fn the_home_of_a_user_follows_the_pattern_too() {
+        assert_eq!(home_of("anna@example.org", "{domain}/{user}"), "example.org/anna");
+        assert_eq!(home_of("anna", "users/{user}"), "users/anna");
+    }
+
+    #[test]
+    fn the_newest_messages_are_found_in_all_folders() {
+        let home = tempfile::tempdir().expect("a folder");
+        for (name, id) in [
+            ("new/9.M1.h", "A1"),
+            ("cur/100.M1.h:2,S", "A2"),
+            (".Junk/new/99.M1.h", "A3"),
+        ] {
+            let path = home.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, format!("Received: from x by gw.test with ESMTP id {id};\n\n")).expect("written");
+        }
+        let ids = newest_ids(home.path(), 2, &["gw.test".to_owned()]);
+        assert_eq!(ids, BTreeSet::from(["A2".to_owned(), "A3".to_owned()]));
     }
 
     #[test]

@@ -49,13 +49,20 @@ pub async fn merge(mail: &MailConfig, job: &MergeJob, deliveries: &Deliveries) -
                 .unwrap_or_default(),
         );
         let failed = |error: io::Error| OutsideError(format!("the tail of {user} cannot be sorted out: {error}"));
-        let wanted = keep(mail, job, &user, &share, &known).map_err(failed)?;
+        let (wanted, is_first) = keep(mail, job, &user, &share, &known).map_err(failed)?;
         info!(
             "{user}: {} message(s) of the tail, {} live already",
             share.added.len(),
             share.added.len().saturating_sub(wanted.len())
         );
-        bring(mail, job, &user, &share.home, &wanted).await?;
+        let lacking = match is_first {
+            true => unmoved(&share, &wanted),
+            false => missing(mail, &user, &wanted).await?,
+        };
+        for some in lacking.chunks(TOGETHER) {
+            import(mail, job, &user, &share.home, some).await?;
+        }
+        see(mail, &user, &wanted).await?;
         Changes::of(mail, job, &user).again(&share).await;
     }
     Ok(())
@@ -85,14 +92,14 @@ fn live_ids(mail: &MailConfig, job: &MergeJob, live: &Share) -> BTreeSet<String>
     ids
 }
 
-/// Keeps what has to be brought, and gives it. What it finds is the same at each try.
+/// Keeps what has to be brought, and gives it; true if this is the first try. What it finds is the same at each try.
 fn keep(
     mail: &MailConfig,
     job: &MergeJob,
     user: &str,
     share: &Share,
     known: &BTreeSet<String>,
-) -> io::Result<Vec<Kept>> {
+) -> io::Result<(Vec<Kept>, bool)> {
     let tail_root = Path::new(&job.tail_root);
     let is_known = |path: &str| {
         let id = maildir::gateway_id_of(&tail_root.join(path), &mail.gateways);
@@ -104,16 +111,23 @@ fn keep(
         .map(String::as_str)
         .filter(|path| !is_known(path))
         .collect();
-    stash::keep(tail_root, user, &wanted)?;
-    stash::kept(tail_root, user, mail)
+    let is_first = stash::keep(tail_root, user, &wanted)?;
+    Ok((stash::kept(tail_root, user, mail)?, is_first))
 }
 
-/// Brings messages into the live store, and sees that they are there.
-async fn bring(mail: &MailConfig, job: &MergeJob, user: &str, home: &str, wanted: &[Kept]) -> Result<(), OutsideError> {
-    let lacking = missing(mail, user, wanted).await?;
-    for some in lacking.chunks(TOGETHER) {
-        import(mail, job, user, home, some).await?;
-    }
+/// What the live store cannot have before anything was brought: all but older mail in a new place.
+fn unmoved(share: &Share, wanted: &[Kept]) -> Vec<Kept> {
+    let moved = share.moved.iter().filter_map(|moved| maildir::message(&moved.to));
+    let moved: BTreeSet<&str> = moved.collect();
+    wanted
+        .iter()
+        .filter(|kept| !moved.contains(kept.guid.as_str()))
+        .cloned()
+        .collect()
+}
+
+/// Sees that messages are in the live store, and puts back what is not.
+async fn see(mail: &MailConfig, user: &str, wanted: &[Kept]) -> Result<(), OutsideError> {
     // A message that its owner moves is in none of the folders for one look that goes from folder to folder.
     let moving = missing(mail, user, wanted).await?;
     put_back(mail, user, &missing(mail, user, &moving).await?).await?;
@@ -151,14 +165,17 @@ async fn import(mail: &MailConfig, job: &MergeJob, user: &str, home: &str, some:
         .join(home)
         .join(&mail.maildir);
     let doveadm = mail.doveadm.to_string_lossy();
-    let mut line = [&*doveadm, "import", "-u", user, "-s"].map(str::to_owned).to_vec();
+    // The pool is synced as a whole before the tail counts as merged.
+    let mut line = [&*doveadm, "-o", "mail_fsync=never", "import", "-u", user, "-s"]
+        .map(str::to_owned)
+        .to_vec();
     if let Some(layout) = &mail.layout {
         // The source begins with Dovecot's own settings, not with those of its configuration.
         line.extend(["-p".to_owned(), format!("mailbox_list_layout={layout}")]);
     }
     line.extend([format!("maildir:{}", place.display()), String::new()]);
     line.extend(any_of(some.iter().map(|kept| kept.guid.as_str())));
-    let shown = format!("{} of {} message(s)", line[..6].join(" "), some.len());
+    let shown = format!("{} of {} message(s)", line[..7].join(" "), some.len());
     let ended = run(&line, mail.limit.0).await?;
     match ended.status {
         Some(0) => Ok(()),

@@ -10,7 +10,7 @@ mod stash;
 mod uids;
 mod writers;
 
-pub use self::maildir::gateway_id;
+pub use self::maildir::{gateway_id, home_of, newest_ids};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -142,9 +142,8 @@ impl Outside for Machine {
             .unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
     }
 
-    async fn recovered(&self, changes: &[Change]) {
-        self.deliveries
-            .recovered(&merge::ids(&self.mail, &self.mountpoint.to_string_lossy(), changes));
+    fn recovered(&self, is_so: bool) {
+        self.deliveries.recovered(is_so);
     }
 
     async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError> {

@@ -28,14 +28,15 @@ pub struct Kept {
     pub file: PathBuf,
 }
 
-/// Keeps these files of the tail, paths from its root, unless an earlier try has kept its own: then those it is.
+/// Keeps these files of the tail, paths from its root, unless an earlier try has kept its own: then those it is. True if this
+/// is the first try.
 ///
 /// # Errors
 /// A file cannot be linked; nothing is kept.
-pub fn keep(tail_root: &Path, user: &str, paths: &[&str]) -> io::Result<()> {
+pub fn keep(tail_root: &Path, user: &str, paths: &[&str]) -> io::Result<bool> {
     let done = place(tail_root, user);
     if done.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let new = place(tail_root, &format!("{user}.new"));
     if new.exists() {
@@ -55,7 +56,8 @@ pub fn keep(tail_root: &Path, user: &str, paths: &[&str]) -> io::Result<()> {
         fs::hard_link(&from, new.join(path))?;
         keywords(&tail_root.join(folder), &new.join(folder), &like)?;
     }
-    fs::rename(&new, &done)
+    fs::rename(&new, &done)?;
+    Ok(true)
 }
 
 /// Makes directories below one that is there, each for the owner of a message: Dovecot writes its lists into them.

@@ -88,8 +88,6 @@ pub struct Proxy {
     pub mailboxes: Mailboxes,
     /// What came by other ways.
     pub deliveries: Arc<Deliveries>,
-    /// Host names of the gateways, in whose `Received` line the queue id is.
-    pub gateways: Vec<String>,
 }
 
 impl Proxy {
@@ -100,7 +98,6 @@ impl Proxy {
         committer: Arc<dyn Committer>,
         metrics: Arc<Metrics>,
         deliveries: Arc<Deliveries>,
-        gateways: Vec<String>,
     ) -> Proxy {
         Proxy {
             turns: Arc::new(Semaphore::new(config.limits.deliveries)),
@@ -111,7 +108,6 @@ impl Proxy {
             idle: Idle::default(),
             mailboxes: Mailboxes::default(),
             deliveries,
-            gateways,
         }
     }
 }

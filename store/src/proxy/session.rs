@@ -16,7 +16,6 @@ use super::data::Text;
 use super::mailboxes::{Kept, mailbox};
 use crate::agent::Committed;
 use crate::deliveries::UnderWay;
-use crate::outside::gateway_id;
 
 /// Longest command line, bytes (RFC 5321, 4.5.3.1.4 asks for 512; extensions add to it).
 const LINE: u64 = 4096;
@@ -209,7 +208,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     /// Waits for a turn. Clients that stall in the middle of a message may not keep the others out: after a while it goes on
     /// without one.
     async fn take_turn(&mut self) {
-        let turn = timeout(self.proxy.config.limits.turn.0, self.proxy.turns.clone().acquire_owned()).await;
+        let turn = timeout(
+            self.proxy.config.limits.turn.0,
+            self.proxy.turns.clone().acquire_owned(),
+        )
+        .await;
         self.turn = turn.ok().and_then(Result::ok);
     }
 
@@ -323,7 +326,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             head.extend_from_slice(&out[..out.len().min(HEAD - head.len())]);
             if end.is_some() && self.backend.is_some() {
                 self.kept = self.proxy.mailboxes.keep(mailboxes, limits.backend.0).await;
-                if let Err(known) = self.begin(mailboxes, &head) {
+                if let Err(known) = self.begin(mailboxes, &head).await {
                     self.backend = None;
                     return Ok(Taken::Known(known));
                 }
@@ -346,10 +349,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     }
 
     /// Begins to deliver a message with this head; the error is who has it already.
-    fn begin(&mut self, mailboxes: &[String], head: &[u8]) -> Result<(), BTreeSet<String>> {
-        let Some(id) = gateway_id(&String::from_utf8_lossy(head), &self.proxy.gateways) else {
+    async fn begin(&mut self, mailboxes: &[String], head: &[u8]) -> Result<(), BTreeSet<String>> {
+        let Some(id) = self.proxy.deliveries.id_of(&String::from_utf8_lossy(head)) else {
             return Ok(());
         };
+        self.proxy.deliveries.look(mailboxes).await;
         match self.proxy.deliveries.begin(mailboxes, &id) {
             Ok(under_way) => self.under_way = Some(under_way),
             Err(known) => {

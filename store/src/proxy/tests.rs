@@ -147,7 +147,11 @@ impl Stage {
             }
         });
         let (go, going) = watch::channel(go);
-        let deliveries = Arc::new(Deliveries::new(folder.path(), Duration::from_secs(3600)));
+        let mail = crate::config::MailConfig {
+            gateways: vec!["gw.test".to_owned()],
+            ..crate::config::MailConfig::default()
+        };
+        let deliveries = Arc::new(Deliveries::new(folder.path(), Duration::from_secs(3600), &mail));
         let confirms = Arc::new(Confirms {
             ready,
             outcome,
@@ -179,7 +183,6 @@ impl Stage {
             confirms.clone(),
             metrics.clone(),
             deliveries.clone(),
-            vec!["gw.test".to_owned()],
         );
         tasks.spawn(serve(listener, Arc::new(proxy)));
         Stage {

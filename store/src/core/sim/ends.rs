@@ -55,7 +55,7 @@ impl Outside for SimOutside<'_> {
         Ok(())
     }
 
-    async fn recovered(&self, _changes: &[Change]) {}
+    fn recovered(&self, _is_so: bool) {}
 
     async fn announce(&self, _tail: &str, _tail_changes: &[Change]) -> Result<(), OutsideError> {
         Ok(())

@@ -29,7 +29,7 @@ impl Stage {
         let program = root.path().join("doveadm");
         let script = format!(
             "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/.merge/anna@example.org/{FOLDER}/new\n\
-             case \"$*\" in\nimport*) {import} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
+             case \"$*\" in\n*import*) {import} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
         );
         std::fs::write(&program, script).expect("a script");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -39,7 +39,7 @@ impl Stage {
             limit: Span(Duration::from_secs(20)),
             ..MailConfig::default()
         };
-        let deliveries = Deliveries::new(&root.path().join("live"), Duration::from_secs(3600));
+        let deliveries = Deliveries::new(&root.path().join("live"), Duration::from_secs(3600), &mail);
         Stage { root, mail, deliveries }
     }
 
@@ -164,13 +164,33 @@ async fn what_was_delivered_again_and_removed_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn only_what_is_not_there_yet_is_brought() {
-    let stage = Stage::new("case \"$*\" in *1.tail*) exit 64 ;; esac; cp $T/3.tail $L/; exit 0");
+async fn a_second_try_brings_only_what_the_first_one_has_not() {
+    let stage = Stage::new("case \"$*\" in *1.tail*) cp $T/1.tail $L/; exit 75 ;; esac; cp $T/3.tail $L/; exit 0");
+    stage.message("tail", "1.tail", "A1");
+    stage.message("tail", "3.tail", "A3");
+    let tail = ["1.tail", "3.tail"];
+    stage.merge(&tail, &[]).await.expect_err("doveadm failed");
+    stage.merge(&tail, &[]).await.expect("merged");
+    assert_eq!(stage.live(), tail);
+}
+
+#[tokio::test]
+async fn older_mail_in_a_new_place_is_not_brought_a_second_time() {
+    let stage = Stage::new(COPY);
     stage.message("tail", "1.tail", "A1");
     stage.message("live", "1.tail", "A1");
-    stage.message("tail", "3.tail", "A3");
-    stage.merge(&["1.tail", "3.tail"], &[]).await.expect("merged");
-    assert_eq!(stage.live(), ["1.tail", "3.tail"]);
+    let moved = [
+        Change::Removed(format!("{FOLDER}/cur/1.tail")),
+        Change::Added(format!("{FOLDER}/new/1.tail")),
+    ];
+    let shares = share::shares(&moved, &stage.mail.homes);
+    let share = &shares["anna@example.org"];
+    let kept = Kept {
+        guid: "1.tail".to_owned(),
+        mailbox: "INBOX".to_owned(),
+        file: stage.root.path().to_owned(),
+    };
+    assert_eq!(unmoved(share, &[kept]), []);
 }
 
 #[test]
