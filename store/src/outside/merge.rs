@@ -75,9 +75,9 @@ fn live_ids(mail: &MailConfig, job: &MergeJob, live: &Share) -> BTreeSet<String>
     let id = |path: &Path| maildir::gateway_id_of(path, &mail.gateways);
     let (mut ids, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
     for path in &live.added {
-        match root.join(path) {
-            file if file.exists() => ids.extend(id(&file)),
-            _ => elsewhere.extend(maildir::message(path)),
+        match id(&root.join(path)) {
+            Some(id) => drop(ids.insert(id)),
+            None => elsewhere.extend(maildir::message(path)),
         }
     }
     // A file that is renamed while the folders are read may be missed in one look.
