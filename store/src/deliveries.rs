@@ -41,9 +41,8 @@ type Key = (String, String);
 #[derive(Debug, Default)]
 struct State {
     under_way: HashMap<Key, usize>,
-    delivered: HashSet<Key>,
-    /// The same, in their order.
-    order: VecDeque<Key>,
+    /// In their order.
+    delivered: VecDeque<Key>,
     merged: HashSet<Key>,
     /// What mailboxes had got last when the machine came up; `None` if it did not lose power as the writer.
     recovered: Option<HashMap<String, BTreeSet<String>>>,
@@ -108,7 +107,6 @@ impl Deliveries {
         let mut state = self.state();
         state.merged = merged;
         state.delivered.clear();
-        state.order.clear();
     }
 
     /// A list, unless it was too old and is removed.
@@ -223,7 +221,7 @@ impl Deliveries {
     /// Ids of what this node has delivered to a mailbox, as far as it is remembered.
     pub fn delivered(&self, mailbox: &str) -> BTreeSet<String> {
         let state = self.state();
-        let of_mailbox = state.order.iter().filter(|(other, _)| other == mailbox);
+        let of_mailbox = state.delivered.iter().filter(|(other, _)| other == mailbox);
         of_mailbox.map(|(_, id)| id.clone()).collect()
     }
 }
@@ -251,16 +249,10 @@ impl UnderWay<'_> {
     /// Dovecot has taken the message for these of the mailboxes.
     pub fn delivered(self, taken: &[bool]) {
         let mut state = self.deliveries.state();
-        for (key, _) in self.keys.iter().zip(taken).filter(|(_, taken)| **taken) {
-            if state.delivered.insert(key.clone()) {
-                state.order.push_back(key.clone());
-            }
-        }
-        while state.order.len() > REMEMBERED {
-            if let Some(oldest) = state.order.pop_front() {
-                state.delivered.remove(&oldest);
-            }
-        }
+        let taken = self.keys.iter().zip(taken).filter(|(_, taken)| **taken);
+        state.delivered.extend(taken.map(|(key, _)| key.clone()));
+        let too_many = state.delivered.len().saturating_sub(REMEMBERED);
+        state.delivered.drain(..too_many);
     }
 }
 
@@ -312,13 +304,16 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    /// A merge that is about to bring message A1 to anna.
+    async fn announce(deliveries: &Deliveries, longest: Duration) {
+        let announced = deliveries.announce("t", &ids(&[("anna", "A1")]), longest).await;
+        announced.expect("announced");
+    }
+
     #[tokio::test]
     async fn what_a_merge_brings_is_not_delivered_again_to_that_mailbox() {
         let (_root, deliveries) = store();
-        deliveries
-            .announce("t", &ids(&[("anna", "A1")]), LONG)
-            .await
-            .expect("announced");
+        announce(&deliveries, LONG).await;
         let known = deliveries.begin(&boxes(&["anna", "bert"]), "A1").err();
         assert_eq!(known, Some(BTreeSet::from(["anna".to_owned()])));
         assert!(deliveries.begin(&boxes(&["bert"]), "A1").is_ok());
@@ -328,10 +323,7 @@ mod tests {
     #[tokio::test]
     async fn the_next_writer_knows_it_too_until_the_list_is_old() {
         let (root, deliveries) = store();
-        deliveries
-            .announce("t", &ids(&[("anna", "A1")]), LONG)
-            .await
-            .expect("announced");
+        announce(&deliveries, LONG).await;
         let next = Deliveries::new(root.path(), LONG, &mail());
         next.load();
         assert!(next.begin(&boxes(&["anna"]), "A1").is_err());
@@ -380,9 +372,6 @@ mod tests {
     async fn a_merge_does_not_wait_for_other_mail() {
         let (_root, deliveries) = store();
         let _other = deliveries.begin(&boxes(&["anna"]), "A2").expect("begun");
-        deliveries
-            .announce("t", &ids(&[("anna", "A1")]), SHORT)
-            .await
-            .expect("announced");
+        announce(&deliveries, SHORT).await;
     }
 }

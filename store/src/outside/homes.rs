@@ -75,7 +75,8 @@ fn is_own(path: &str, mail: &MailConfig) -> bool {
     };
     let name = parts.last().copied().unwrap_or_default();
     // Compiled scripts are made anew; the rest are indexes, lists, locks and temporary files (of ours as well).
-    let of_dovecot = (name.starts_with("dovecot") || name.starts_with(".dovecot.lda-dupes"))
+    let of_dovecot = name.starts_with("dovecot")
+        || parts.iter().any(|part| part.starts_with(".dovecot.lda-dupes"))
         || matches!(name, "maildirfolder" | "maildirsize" | "subscriptions")
         || [".svbin", ".lock", ".tmp", TEMPORARY]
             .iter()

@@ -146,6 +146,7 @@ fn mail_and_what_dovecot_writes_for_itself_is_left_to_it() {
         "dovecot.list.index.log",
         "sieve/main.svbin",
         ".dovecot.lda-dupes",
+        ".dovecot.lda-dupes.locks/duplicate.lock.8c",
     ] {
         stage.changed("tail", name, "tail");
     }
