@@ -5,6 +5,7 @@ mod junit;
 mod model;
 mod pace;
 mod table;
+mod trail;
 mod words;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use self::junit::junit;
 pub use self::model::{Accelerator, Facts, FaultReport, MustFail, Report, SCHEMA, StepReport, Timing};
 pub use self::pace::Pace;
 pub use self::table::table;
+pub use self::trail::trails;
 pub use self::words::{in_words, measured};
 
 /// Why a report was not written or read.

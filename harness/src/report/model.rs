@@ -74,6 +74,9 @@ pub struct Report {
     pub words: String,
     /// What speaks against a pass, failures first.
     pub reasons: Vec<Reason>,
+    /// What the journals say about messages that the reasons name, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trails: BTreeMap<String, Vec<String>>,
     /// How a scenario that must fail was judged; absent for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub must_fail: Option<MustFail>,
@@ -176,6 +179,7 @@ impl Report {
             verdict: judged.verdict,
             words: String::new(),
             reasons: judged.reasons.clone(),
+            trails: BTreeMap::new(),
             must_fail: facts.must_fail.map(|(reason, also)| MustFail {
                 reason,
                 also,

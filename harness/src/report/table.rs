@@ -37,6 +37,12 @@ pub fn table(reports: &[Report], colour: bool) -> String {
         for reason in &report.reasons {
             text.push_str(&format!("  {reason}\n"));
         }
+        for (id, lines) in &report.trails {
+            text.push_str(&format!("  the way of {id}, from the journals:\n"));
+            for line in lines {
+                text.push_str(&format!("    {line}\n"));
+            }
+        }
     }
     text
 }
