@@ -7,6 +7,8 @@ use crate::spec::{Election, Engine, Role, SOFTWARE_WATCHDOG, Span, Store};
 
 /// No time limit of a take-over is longer.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// A writer that does not serve is looked at so often within its limit, in whole seconds.
+const LOOKS: u64 = 3;
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     let Some(store) = &findings.cluster().store else {
@@ -108,7 +110,7 @@ fn watchdog(findings: &mut Findings<'_>) {
     }
 }
 
-fn times(election: &Election) -> [(&'static str, &Span); 10] {
+fn times(election: &Election) -> [(&'static str, &Span); 11] {
     [
         ("token", &election.token),
         ("device_timeout", &election.device_timeout),
@@ -120,6 +122,7 @@ fn times(election: &Election) -> [(&'static str, &Span); 10] {
         ("monitor", &election.monitor),
         ("interval", &election.interval),
         ("failure_timeout", &election.failure_timeout),
+        ("service_timeout", &election.service_timeout),
     ]
 }
 
@@ -141,6 +144,12 @@ fn limits(findings: &mut Findings<'_>, store: &Store) {
             "no whole seconds".to_owned(),
             "sbd knows whole seconds only",
         );
+    }
+    let service = &election.service_timeout;
+    if service.length() < Duration::from_secs(LOOKS) || service.length().subsec_nanos() > 0 {
+        let label = format!("whole seconds, {LOOKS} at least");
+        let why = "the writer is looked at three times within it, and a look has whole seconds";
+        wrong(findings, "service_timeout", label, why);
     }
     if sync.length() >= watchdog.length() {
         let why = "sbd lets a node live for the watchdog's time that does not know yet whether it has a majority: it would be reset while it still asks the third vote";

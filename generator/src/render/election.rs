@@ -39,6 +39,12 @@ pub(super) struct Election {
     monitor: String,
     interval: String,
     failure: String,
+    /// Seconds that a writer may not serve.
+    service: u64,
+    /// Seconds between two looks at whether a node can serve: three within `service`.
+    look: u64,
+    /// Seconds for which a node that did not serve counts as unable to at least.
+    unfit: u64,
 }
 
 impl Election {
@@ -68,6 +74,9 @@ impl Election {
             monitor: interval(&election.monitor),
             interval: interval(&election.interval),
             failure: interval(&election.failure_timeout),
+            service: election.service_timeout.length().as_secs(),
+            look: (election.service_timeout.length().as_secs() / 3).max(1),
+            unfit: rounded_up(election.failure_timeout.length()),
         }))
     }
 }

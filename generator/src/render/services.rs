@@ -109,7 +109,7 @@ const STORE: [Service; 4] = [
 ];
 /// What decides who is the writer. A change restarts none of corosync, sbd and pacemaker, since that would move the role.
 /// corosync pulls sbd in.
-const ELECTION: [Service; 6] = [
+const ELECTION: [Service; 7] = [
     Service {
         enabled: false,
         ..service("systemd-modules-load", &["/etc/modules-load.d/"])
@@ -131,6 +131,10 @@ const ELECTION: [Service; 6] = [
     service(
         "mail-role",
         &["/etc/mail-role/", "/etc/systemd/system/mail-role.service"],
+    ),
+    service(
+        "mail-fit",
+        &["/usr/local/sbin/mail-fit", "/etc/systemd/system/mail-fit.service"],
     ),
 ];
 const THIRD_VOTE: Service = service(

@@ -41,6 +41,9 @@ pub struct Election {
     pub interval: Span,
     /// A node that failed as the writer is not asked again for this.
     pub failure_timeout: Span,
+    /// A writer that has not served webmail, mail programs or submission for this gives the role to the other node, if that one
+    /// can; whole seconds. Longer than a restart of any of them takes.
+    pub service_timeout: Span,
 }
 
 /// What decides which mail node is the writer.
@@ -71,6 +74,7 @@ impl Default for Election {
             monitor: Span::seconds(20),
             interval: Span::seconds(5),
             failure_timeout: Span::seconds(120),
+            service_timeout: Span::seconds(60),
         }
     }
 }

@@ -76,7 +76,7 @@ fn simple(line: &str) -> Vec<String> {
 }
 
 /// What Debian's own packages bring, those of the roles included; the rest has to be ours.
-const PROGRAMS: [&str; 46] = [
+const PROGRAMS: [&str; 48] = [
     "pmgconfig",
     "cat",
     "promtool",
@@ -89,7 +89,9 @@ const PROGRAMS: [&str; 46] = [
     "cluster-store",
     "cp",
     "doveadm",
+    "attrd_updater",
     "mail-doors",
+    "mail-fit",
     "zfs",
     "zpool",
     "apt-get",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Contents, Standing};
 use crate::fleet::Role;
-use crate::fleet::fake::world::{Tick, World};
+use crate::fleet::fake::world::{Reach, Tick, World};
 use crate::scenario::defect::Defect;
 
 /// How often the engine looks.
@@ -14,6 +14,10 @@ pub(in crate::fleet::fake) const BEAT: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_secs(4);
 /// The other node takes over after this long: longer than the lease.
 const TAKE_OVER: Duration = Duration::from_secs(6);
+/// A writer that does not serve for this long gives the role away: `service_timeout` of the example cluster.
+const SERVICE: Duration = Duration::from_secs(30);
+/// What a mail node needs to serve mail and webmail.
+const SERVICES: [&str; 4] = ["dovecot", "postfix", "nginx", "php8.4-fpm"];
 /// A node that was cut off or booted and does not know whether the other one has more waits longer.
 const WITHOUT_PEER: Duration = Duration::from_secs(25);
 
@@ -24,6 +28,7 @@ impl World {
         self.renew();
         self.fence(&nodes);
         self.elect(&nodes);
+        self.give_away();
         for node in &nodes {
             self.rejoin(node);
             self.replicate(node);
@@ -106,11 +111,41 @@ impl World {
         self.after(soon, Tick::Promoted(next));
     }
 
+    /// A writer that has not served for long gives the role to the other node, if that one can.
+    fn give_away(&mut self) {
+        let writer = self.store.as_ref().and_then(|store| store.holder.clone());
+        let Some(writer) = writer.filter(|writer| self.stands(writer, Standing::Writer) && self.runs(writer)) else {
+            return;
+        };
+        let serves = |node: &str| self.reach(None, node, &SERVICES) == Reach::Answers;
+        let well = serves(&writer);
+        let able = self.peer(&writer).filter(|peer| {
+            serves(peer)
+                && self.stands(peer, Standing::Standby)
+                && self.has_majority(peer)
+                && self.linked(&writer, peer)
+        });
+        let now = self.now;
+        let Some(store) = &mut self.store else { return };
+        if well {
+            store.served = now;
+        }
+        let waited = now.saturating_sub(store.served);
+        let Some(next) = able.filter(|_| waited >= SERVICE && !self.has(Defect::StoreNoTakeOver)) else {
+            return;
+        };
+        if self.hand_over(&writer) {
+            self.lease_to(&next);
+            let soon = self.between(800, 2000);
+            self.after(soon, Tick::Promoted(next));
+        }
+    }
+
     fn lease_to(&mut self, node: &str) {
         let now = self.now;
         if let Some(store) = &mut self.store {
             store.holder = Some(node.to_owned());
-            store.renewed = now;
+            (store.renewed, store.served) = (now, now);
         }
         if let Some(replica) = self.replica_mut(node) {
             replica.promoting = true;

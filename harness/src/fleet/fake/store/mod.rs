@@ -58,6 +58,8 @@ pub(super) struct MailStore {
     pub nodes: BTreeMap<String, Replica>,
     holder: Option<String>,
     renewed: Duration,
+    /// When the writer's services were last all there.
+    served: Duration,
     guids: u64,
     /// The writer that has announced at its health address that its doors are about to close.
     closing: Option<String>,
@@ -93,6 +95,7 @@ impl MailStore {
             nodes: nodes.map(|(index, node)| (node.clone(), replica(index))).collect(),
             holder: mail_nodes.first().cloned(),
             renewed: Duration::ZERO,
+            served: Duration::ZERO,
             guids: 1,
             closing: None,
         })
