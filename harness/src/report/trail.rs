@@ -19,8 +19,9 @@ pub fn trails(report: &Report, journals: &[(String, String)]) -> BTreeMap<String
     if report.verdict != Verdict::Fail {
         return BTreeMap::new();
     }
-    let ids = named(report);
-    ids.into_iter()
+    named(report)
+        .into_iter()
+        .take(MESSAGES)
         .map(|id| (id, trail(id, journals)))
         .filter(|(_, lines)| !lines.is_empty())
         .map(|(id, lines)| (id.to_owned(), lines))
@@ -34,14 +35,10 @@ fn named(report: &Report) -> BTreeSet<&str> {
         .reasons
         .iter()
         .flat_map(|reason| reason.detail.split_whitespace());
-    let ids = words.filter_map(|word| word.starts_with(&ours).then(|| word.trim_end_matches([',', ':', ';'])));
-    let mut named = BTreeSet::new();
-    for id in ids {
-        if named.len() < MESSAGES {
-            named.insert(id);
-        }
-    }
-    named
+    words
+        .filter(|word| word.starts_with(&ours))
+        .map(|word| word.trim_end_matches([',', ':', ';']))
+        .collect()
 }
 
 /// Lines that name the message, or the number that one of the queues gave it.
