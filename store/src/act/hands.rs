@@ -1,5 +1,9 @@
 //! Each action, step by step.
 
+use std::time::Instant;
+
+use tracing::info;
+
 use super::{ActError, Conflicts, Hands, MergeJob, Outcome};
 use crate::core::{Action, Offer, Pool, Standing, Target, Tidy};
 use crate::zfs::{Dataset, Guid, Mark, NewProperties, Role, Sending, Since};
@@ -277,7 +281,10 @@ impl Hands<'_> {
             self.zfs.set_readonly(tail, false).await?;
             self.zfs.mount(tail).await?;
         }
+        let begun = Instant::now();
+        let stage = |what: &str| info!("merging {tail}: {what} after {:.1} s", begun.elapsed().as_secs_f64());
         let tail_changes = self.zfs.diff(base, &format!("{tail}@{}", newest.name)).await?;
+        stage("its changes are known");
         // What is delivered before that is seen in the live store afterwards.
         self.outside.announce(tail, &tail_changes).await?;
         let job = MergeJob {
@@ -289,10 +296,14 @@ impl Hands<'_> {
             tail_changes,
             live_changes: self.zfs.diff(base, live).await?,
         };
+        stage("the live store's changes are known");
         let conflicts = self.outside.merge(&job).await?;
+        stage("everything is brought");
         // The old writer gives up its own copy once it sees the mark: all of it has to be in the pool by then.
         self.zfs.sync(live).await?;
+        stage("the pool is synced");
         self.zfs.unmount(tail).await?;
+        stage("it is unmounted");
         self.zfs.mark(tail, &[Mark::Merged]).await?;
         Ok(conflicts)
     }

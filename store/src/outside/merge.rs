@@ -1,5 +1,5 @@
-//! Merges a tail, user by user: its new messages are copied into the live store by `doveadm import` (doveadm-import(1)), but
-//! for those that the gateway has delivered here again; then moves, flags and removals of older mail are done again. Nothing
+//! Merges a tail: user by user its new messages are copied into the live store by `doveadm import` (doveadm-import(1)), but for
+//! those that the gateway has delivered here again; then moves, flags and removals of older mail are done again. Nothing
 //! of it depends on UIDs, which both nodes have given out independently: while mail comes in, `doveadm sync` doubled a message
 //! now and then, and it renumbers what clients have seen.
 //!
@@ -9,6 +9,7 @@
 //! done is only told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -41,6 +42,7 @@ pub fn ids(mail: &MailConfig, tail_root: &str, changes: &[Change]) -> Ids {
 /// Merges.
 pub async fn merge(mail: &MailConfig, job: &MergeJob, deliveries: &Deliveries) -> Result<(), OutsideError> {
     let live = share::shares(&job.live_changes, &mail.homes);
+    let mut brought = Vec::new();
     for (user, share) in share::shares(&job.tail_changes, &mail.homes) {
         let mut known = deliveries.delivered(&user);
         known.extend(
@@ -57,15 +59,34 @@ pub async fn merge(mail: &MailConfig, job: &MergeJob, deliveries: &Deliveries) -
         );
         let lacking = match is_first {
             true => unmoved(&share, &wanted),
-            false => missing(mail, &user, &wanted).await?,
+            false => {
+                let users = [(user.as_str(), wanted.as_slice())];
+                missing(mail, job, &users)
+                    .await?
+                    .into_iter()
+                    .flat_map(|(_, kept)| kept)
+                    .collect()
+            }
         };
         for some in lacking.chunks(TOGETHER) {
             import(mail, job, &user, &share.home, some).await?;
         }
-        see(mail, &user, &wanted).await?;
-        Changes::of(mail, job, &user).again(&share).await;
+        brought.push(Brought { user, share, wanted });
+    }
+    for some in brought.chunks(USERS) {
+        see(mail, job, some).await?;
+    }
+    for Brought { user, share, .. } in &brought {
+        Changes::of(mail, job, user).again(share).await;
     }
     Ok(())
+}
+
+/// What a merge has brought for one user.
+struct Brought {
+    user: String,
+    share: Share,
+    wanted: Vec<Kept>,
 }
 
 /// Queue ids of what a user's live mailbox has got since the common snapshot. Its owner renames and moves files all the time,
@@ -127,14 +148,20 @@ fn unmoved(share: &Share, wanted: &[Kept]) -> Vec<Kept> {
 }
 
 /// Sees that messages are in the live store, and puts back what is not.
-async fn see(mail: &MailConfig, user: &str, wanted: &[Kept]) -> Result<(), OutsideError> {
+async fn see(mail: &MailConfig, job: &MergeJob, brought: &[Brought]) -> Result<(), OutsideError> {
+    let users: Vec<(&str, &[Kept])> = brought
+        .iter()
+        .map(|brought| (brought.user.as_str(), brought.wanted.as_slice()))
+        .collect();
     // A message that its owner moves is in none of the folders for one look that goes from folder to folder.
-    let moving = missing(mail, user, wanted).await?;
-    put_back(mail, user, &missing(mail, user, &moving).await?).await?;
-    let lost = missing(mail, user, &moving).await?;
-    if lost.is_empty() {
-        return Ok(());
+    let moving = missing(mail, job, &users).await?;
+    for (user, lost) in missing(mail, job, &refs(&moving)).await? {
+        put_back(mail, user, &lost).await?;
     }
+    let lost = missing(mail, job, &refs(&moving)).await?;
+    let Some((user, lost)) = lost.first() else {
+        return Ok(());
+    };
     let names: Vec<&str> = lost.iter().map(|kept| kept.guid.as_str()).collect();
     Err(OutsideError(format!(
         "{user} lacks {} message(s) of the tail after the merge: {}",
@@ -142,6 +169,13 @@ async fn see(mail: &MailConfig, user: &str, wanted: &[Kept]) -> Result<(), Outsi
         names.join(", ")
     )))
 }
+
+fn refs<'a>(users: &'a [(&'a str, Vec<Kept>)]) -> Vec<(&'a str, &'a [Kept])> {
+    users.iter().map(|(user, kept)| (*user, kept.as_slice())).collect()
+}
+
+/// Users of one command: it has to be done within its limit.
+const USERS: usize = 50;
 
 /// Messages of one command: its line has to stay short enough.
 pub(super) const TOGETHER: usize = 500;
@@ -186,20 +220,64 @@ async fn import(mail: &MailConfig, job: &MergeJob, user: &str, home: &str, some:
     }
 }
 
-/// What is in none of the user's folders.
-async fn missing(mail: &MailConfig, user: &str, wanted: &[Kept]) -> Result<Vec<Kept>, OutsideError> {
-    if wanted.is_empty() {
+/// What is in none of its user's folders, by user; users who lack nothing are left out. One command for all: it takes longer to
+/// begin than to look into a mailbox.
+async fn missing<'a>(
+    mail: &MailConfig,
+    job: &MergeJob,
+    users: &[(&'a str, &[Kept])],
+) -> Result<Vec<(&'a str, Vec<Kept>)>, OutsideError> {
+    let names: Vec<&str> = users
+        .iter()
+        .filter(|(_, wanted)| !wanted.is_empty())
+        .map(|(user, _)| *user)
+        .collect();
+    if names.is_empty() {
         return Ok(Vec::new());
     }
-    let doveadm = mail.doveadm.to_string_lossy();
-    let line = [&*doveadm, "-f", "tab", "fetch", "-u", user, "guid", "mailbox", "*"].map(str::to_owned);
+    let list = stash::place(Path::new(&job.tail_root), "users");
+    fs::write(&list, names.join("\n") + "\n").map_err(|error| OutsideError(format!("{}: {error}", list.display())))?;
+    let (doveadm, list) = (mail.doveadm.to_string_lossy(), list.to_string_lossy());
+    let line = [
+        &*doveadm,
+        "-f",
+        "tab",
+        "fetch",
+        "-F",
+        &*list,
+        "user guid",
+        "mailbox",
+        "*",
+    ]
+    .map(str::to_owned);
     let table = run_well(&line, mail.limit.0).await?;
-    let live: BTreeSet<&str> = table.lines().skip(1).map(str::trim).collect();
-    Ok(wanted
-        .iter()
-        .filter(|kept| !live.contains(kept.guid.as_str()))
-        .cloned()
-        .collect())
+    let live = guids(&table);
+    let lacks = |(user, wanted): &(&'a str, &[Kept])| {
+        let live = live.get(user);
+        let is_there = |kept: &&Kept| live.is_some_and(|live| live.contains(kept.guid.as_str()));
+        let lost: Vec<Kept> = wanted.iter().filter(|kept| !is_there(kept)).cloned().collect();
+        (!lost.is_empty()).then_some((*user, lost))
+    };
+    Ok(users.iter().filter_map(lacks).collect())
+}
+
+/// GUIDs by user, of a table with columns `user` and `guid`, in whichever order.
+fn guids(table: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut lines = table
+        .lines()
+        .map(|line| line.split('\t').map(str::trim).collect::<Vec<_>>());
+    let titles = lines.next().unwrap_or_default();
+    let column = |name: &str| titles.iter().position(|title| *title == name);
+    let (Some(user), Some(guid)) = (column("user"), column("guid")) else {
+        return BTreeMap::new();
+    };
+    let mut guids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in lines {
+        if let (Some(user), Some(guid)) = (line.get(user), line.get(guid)) {
+            guids.entry(user).or_default().insert(guid);
+        }
+    }
+    guids
 }
 
 /// Stores messages anew, each in its folder and under its GUID.

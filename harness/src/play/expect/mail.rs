@@ -117,7 +117,9 @@ pub(super) fn missing(what: &str, troubles: &[String]) -> String {
     if troubles.is_empty() {
         what.to_owned()
     } else {
-        format!("{what} ({})", troubles.join("; "))
+        // Each user's look may have met the same.
+        let told: BTreeSet<&str> = troubles.iter().map(String::as_str).collect();
+        format!("{what} ({})", told.into_iter().collect::<Vec<_>>().join("; "))
     }
 }
 

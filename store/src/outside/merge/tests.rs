@@ -29,7 +29,7 @@ impl Stage {
         let program = root.path().join("doveadm");
         let script = format!(
             "#!/bin/sh\nL={base}/live/{FOLDER}/new T={base}/tail/.merge/anna@example.org/{FOLDER}/new\n\
-             case \"$*\" in\n*import*) {import} ;;\n*fetch*) echo guid; ls $L ;;\nsave*) {save} ;;\nesac\n"
+             case \"$*\" in\n*import*) {import} ;;\n*fetch*) printf 'user\\tguid\\n'; ls $L | sed 's/^/anna@example.org\\t/' ;;\nsave*) {save} ;;\nesac\n"
         );
         std::fs::write(&program, script).expect("a script");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -209,4 +209,13 @@ async fn an_import_that_fails_says_what_doveadm_said() {
     stage.message("tail", "1.tail", "A1");
     let error = stage.merge(&["1.tail"], &[]).await.unwrap_err().to_string();
     assert!(error.contains("67") && error.contains("no such user"), "{error}");
+}
+
+#[test]
+fn a_table_of_many_users_is_read_by_its_titles() {
+    let table = "username\tguid\tuser\na@x\t1.M\ta@x\na@x\t2.M\ta@x\nb@x\t1.M\tb@x\n";
+    let read = guids(table);
+    assert_eq!(read["a@x"], BTreeSet::from(["1.M", "2.M"]));
+    assert_eq!(read["b@x"], BTreeSet::from(["1.M"]));
+    assert!(guids("").is_empty());
 }
