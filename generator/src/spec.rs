@@ -26,7 +26,7 @@ mod virtual_address;
 pub use access::{Access, DOORS, Door, Encryption};
 pub use allowed::Allowed;
 pub use authenticity::{Authenticity, DmarcPolicy, TransportPolicy};
-pub use election::{Election, Engine, SOFTWARE_WATCHDOG};
+pub use election::{Election, Engine, LOOKS, SOFTWARE_WATCHDOG};
 pub use filter::{Authentication, Filter, Signatures};
 pub use groupware::{Amavisd, Sogo};
 pub use load::{LoadError, Loaded};

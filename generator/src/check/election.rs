@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::{Finding, Findings};
-use crate::spec::{Election, Engine, Role, SOFTWARE_WATCHDOG, Span, Store};
+use crate::spec::{Election, Engine, LOOKS, Role, SOFTWARE_WATCHDOG, Span, Store};
 
 /// No time limit of a take-over is longer.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// A writer that does not serve is looked at so often within its limit, in whole seconds.
-const LOOKS: u64 = 3;
 
 pub(super) fn check(findings: &mut Findings<'_>) {
     let Some(store) = &findings.cluster().store else {

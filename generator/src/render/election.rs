@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::RenderError;
 use super::model::Machine;
-use crate::spec::{Cluster, Node, Role, Span};
+use crate::spec::{Cluster, LOOKS, Node, Role, Span};
 
 /// The folder of templates that only this engine has; in it `mail`, `third` (the machine with the third vote) and `voter`
 /// (both).
@@ -41,7 +41,7 @@ pub(super) struct Election {
     failure: String,
     /// Seconds that a writer may not serve.
     service: u64,
-    /// Seconds between two looks at whether a node can serve: three within `service`.
+    /// Seconds between two looks at whether a node can serve.
     look: u64,
     /// Seconds for which a node that did not serve counts as unable to at least.
     unfit: u64,
@@ -75,7 +75,7 @@ impl Election {
             interval: interval(&election.interval),
             failure: interval(&election.failure_timeout),
             service: election.service_timeout.length().as_secs(),
-            look: (election.service_timeout.length().as_secs() / 3).max(1),
+            look: (election.service_timeout.length().as_secs() / LOOKS).max(1),
             unfit: rounded_up(election.failure_timeout.length()),
         }))
     }

@@ -79,6 +79,9 @@ impl Default for Election {
     }
 }
 
+/// A mail node is looked at so often within `service_timeout`, each time after whole seconds.
+pub const LOOKS: u64 = 3;
+
 /// The watchdog that needs no hardware.
 pub const SOFTWARE_WATCHDOG: &str = "softdog";
 

@@ -19,7 +19,7 @@ use crate::oracle::{Verdict, judge};
 use crate::play::{Settings, play, terms};
 use crate::progress::Progress;
 use crate::record::Recorder;
-use crate::report::{Facts, Pace, Report, trails, write_junit};
+use crate::report::{Facts, Pace, Report, journals, trails, write_junit};
 use crate::scenario::Scenario;
 use crate::scenario::defect::Defect;
 
@@ -413,7 +413,9 @@ impl Session<'_> {
         };
         let judgement = judge(&events, &terms(scenario, fleet.topology()));
         let mut report = Report::new(facts(scenario, fleet.as_ref(), fresh), &events, &judgement);
-        report.trails = trails(&report, &journals(&nodes));
+        if report.verdict == Verdict::Fail {
+            report.trails = trails(&report, &journals(&nodes));
+        }
         if let Err(error) = report.write(&folder) {
             return Ended::not_played(scenario, error.to_string());
         }
@@ -458,21 +460,6 @@ async fn recovered(fleet: &dyn Fleet) -> Result<(), String> {
         }
         sleep(Duration::from_secs(1)).await;
     }
-}
-
-/// The journals that were brought home, by the names of their nodes. One that could not be had is left out.
-fn journals(nodes: &Path) -> Vec<(String, String)> {
-    let folders = std::fs::read_dir(nodes).into_iter().flatten().flatten();
-    let journal = |folder: std::fs::DirEntry| {
-        let text = std::fs::read(folder.path().join("journal.log")).ok()?;
-        Some((
-            folder.file_name().to_string_lossy().into_owned(),
-            String::from_utf8_lossy(&text).into_owned(),
-        ))
-    };
-    let mut journals: Vec<(String, String)> = folders.filter_map(journal).collect();
-    journals.sort_unstable();
-    journals
 }
 
 /// What the report says beside record and judgement. The time of the launch belongs to the first scenario after it.

@@ -73,6 +73,18 @@ impl Report {
     }
 }
 
+/// Journals that were brought home into a folder with one folder a node, by the nodes' names. One that is not there or cannot
+/// be read is left out: it was told of when it was not brought home.
+pub fn journals(nodes: &Path) -> Vec<(String, String)> {
+    let folders = fs::read_dir(nodes).into_iter().flatten().flatten();
+    let journal = |folder: fs::DirEntry| {
+        let text = fs::read(folder.path().join("journal.log")).ok()?;
+        let node = folder.file_name().to_string_lossy().into_owned();
+        Some((node, String::from_utf8_lossy(&text).into_owned()))
+    };
+    folders.filter_map(journal).collect()
+}
+
 /// Writes one `junit.xml` for several runs into a folder that exists.
 ///
 /// # Errors

@@ -105,6 +105,19 @@ fn the_table_is_readable_without_colours() {
 }
 
 #[test]
+fn the_way_of_a_message_stands_below_the_reason_that_names_it() {
+    let mut report = lossy();
+    let journal = "2026-01-01T00:00:01 postfix/cleanup[7]: 4jdA: message-id=<r1-m3@sender.example>\n";
+    report.trails = super::trails(&report, &[("gateway".into(), journal.into())]);
+    let text = table(&[report], false);
+    let way = format!(
+        "the way of r1-m3, from the journals:\n    gateway {}",
+        journal.trim_end()
+    );
+    assert!(text.contains(&way), "{text}");
+}
+
+#[test]
 fn colours_do_not_shift_the_columns() {
     let reports = [good(), lossy()];
     let painted = table(&reports, true);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Report;
-use crate::oracle::Verdict;
 
 /// So many messages of a report are followed.
 const MESSAGES: usize = 3;
@@ -13,12 +12,9 @@ const LINES: usize = 24;
 /// Characters of a line that are kept.
 const WIDTH: usize = 240;
 
-/// The way of the first messages that the reasons of a failed run name, by their id: lines of the journals, oldest first,
+/// The way of the first messages that the reasons of a run name, by their id: lines of the journals, oldest first,
 /// each after its node's name. `journals` are the nodes' names and what their journals say, each line with its time first.
 pub fn trails(report: &Report, journals: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
-    if report.verdict != Verdict::Fail {
-        return BTreeMap::new();
-    }
     named(report)
         .into_iter()
         .take(MESSAGES)

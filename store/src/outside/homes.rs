@@ -1,4 +1,4 @@
-//! Files of a home that are no mail, sieve scripts before all: `doveadm sync` leaves them alone. What only the tail has
+//! Files of a home that are no mail, sieve scripts before all: a merge of mail leaves them alone. What only the tail has
 //! changed is taken over; what both sides have changed stays as it is live, and the tail's version is kept beside it.
 
 use std::collections::BTreeSet;
