@@ -1,6 +1,5 @@
 //! The program as it is called: exit status and what it says.
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -102,11 +101,6 @@ fn certificates(folder: &Path) {
     std::fs::write(folder.join("node.key"), key.serialize_pem()).expect("written");
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 impl Daemon {
     fn start() -> Daemon {
         let folder = tempfile::tempdir().expect("a folder");
@@ -114,12 +108,11 @@ impl Daemon {
         certificates(place);
         std::fs::write(place.join("zfs"), "#!/bin/sh\nexit 0\n").expect("a script");
         std::fs::set_permissions(place.join("zfs"), std::fs::Permissions::from_mode(0o755)).expect("it can run");
-        let (here, there) = (free_port(), free_port());
         let shown = place.display();
         let text = format!(
             "name = \"mail1\"\ndataset = \"tank/mail\"\nmountpoint = \"/var/vmail\"\ncontrol = \"{shown}/control\"\n\
-             [peer]\nname = \"mail2\"\naddress = \"127.0.0.1:{there}\"\n\
-             [link]\nlisten = \"127.0.0.1:{here}\"\ncertificate = \"{shown}/node.crt\"\nkey = \"{shown}/node.key\"\n\
+             [peer]\nname = \"mail2\"\naddress = \"127.0.0.1:1\"\n\
+             [link]\nlisten = \"127.0.0.1:0\"\ncertificate = \"{shown}/node.crt\"\nkey = \"{shown}/node.key\"\n\
              authority = \"{shown}/ca.crt\"\n[doors]\nopen = [[\"true\"]]\nclose = [[\"true\"]]\n[replication]\ndrain_limit = \"100ms\"\n"
         );
         std::fs::write(place.join("store.toml"), text).expect("written");

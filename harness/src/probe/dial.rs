@@ -95,7 +95,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_refused() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Its own address: no other test gets the port while it is closed.
+        let listener = TcpListener::bind("127.0.0.8:0").await.unwrap();
         let to = v4(listener.local_addr().unwrap());
         drop(listener);
         let error = TcpDial.dial(Ipv4Addr::LOCALHOST, to, SECOND).await.err().unwrap();

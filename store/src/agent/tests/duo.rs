@@ -1,8 +1,8 @@
 //! The two nodes of the tests.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
@@ -105,8 +105,13 @@ pub struct Duo {
     pub nodes: Vec<Node>,
 }
 
-async fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
+/// An address of one node alone. Its port is free while the node is off, and no other test may have it then: connections and
+/// listeners of others are at other addresses.
+async fn own_address() -> SocketAddr {
+    static NODES: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, high | 0x80, low, NODES.fetch_add(1, Ordering::SeqCst));
+    TcpListener::bind((address, 0))
         .await
         .and_then(|listener| listener.local_addr())
         .expect("a port")
@@ -119,7 +124,7 @@ impl Duo {
             nodes.push(Node {
                 name,
                 pool: Arc::new(FakePool::new(seed)),
-                address: free_port().await,
+                address: own_address().await,
                 boots: 0,
                 stuck: Arc::default(),
                 lift_fails: Arc::default(),
