@@ -1,6 +1,7 @@
 //! Which message of a gateway has gone to which mailbox, by the gateway's queue id. Two ways lead into a mailbox: Dovecot's
 //! LMTP, by the commit proxy, and the merge of a tail. Each has to know what came by the other one, or a message that the
-//! gateway delivers again, because the dead writer never acknowledged it, is there twice. Dovecot's own record
+//! gateway delivers again, because the dead writer never acknowledged it, is there twice. What Dovecot has stored too late for
+//! an answer is known in the same way. Dovecot's own record
 //! (`.dovecot.lda-dupes`) is flushed later than the message: after a power cut, what a mailbox has got last is looked up at
 //! the first delivery to it.
 //!
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -41,11 +42,33 @@ type Key = (String, String);
 #[derive(Debug, Default)]
 struct State {
     under_way: HashMap<Key, usize>,
-    /// In their order.
-    delivered: VecDeque<Key>,
+    delivered: Remembered,
     merged: HashSet<Key>,
     /// What mailboxes had got last when the machine came up; `None` if it did not lose power as the writer.
     recovered: Option<HashMap<String, BTreeSet<String>>>,
+}
+
+/// What was delivered last.
+#[derive(Debug, Default)]
+struct Remembered {
+    all: HashSet<Key>,
+    /// In their order.
+    order: VecDeque<Key>,
+}
+
+impl Remembered {
+    /// Forgets the oldest one where there are too many.
+    fn add(&mut self, key: Key) {
+        if !self.all.insert(key.clone()) {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
 }
 
 /// All that is known of deliveries.
@@ -61,8 +84,8 @@ pub struct Deliveries {
 }
 
 /// A message that is being delivered. Dropped without [`UnderWay::delivered`], nobody knows what became of it.
-pub struct UnderWay<'a> {
-    deliveries: &'a Deliveries,
+pub struct UnderWay {
+    deliveries: Arc<Deliveries>,
     keys: Vec<Key>,
 }
 
@@ -106,7 +129,7 @@ impl Deliveries {
         }
         let mut state = self.state();
         state.merged = merged;
-        state.delivered.clear();
+        state.delivered = Remembered::default();
     }
 
     /// A list, unless it was too old and is removed.
@@ -150,8 +173,8 @@ impl Deliveries {
     /// Begins to deliver a message.
     ///
     /// # Errors
-    /// These of the mailboxes have it already.
-    pub fn begin(&self, mailboxes: &[String], id: &str) -> Result<UnderWay<'_>, BTreeSet<String>> {
+    /// These of the mailboxes have it already; none of them if it is being delivered to one.
+    pub fn begin(self: &Arc<Self>, mailboxes: &[String], id: &str) -> Result<UnderWay, BTreeSet<String>> {
         let mut state = self.state();
         let keys: Vec<Key> = mailboxes
             .iter()
@@ -161,15 +184,19 @@ impl Deliveries {
             let last = state.recovered.as_ref().and_then(|known| known.get(mailbox));
             last.is_some_and(|last| last.contains(id))
         };
-        let known = keys.iter().filter(|key| state.merged.contains(*key) || recovered(key));
+        let is_here = |key: &Key| state.merged.contains(key) || state.delivered.all.contains(key) || recovered(key);
+        let known = keys.iter().filter(|key| is_here(key));
         let known: BTreeSet<String> = known.map(|(mailbox, _)| mailbox.clone()).collect();
-        if !known.is_empty() {
+        if !known.is_empty() || keys.iter().any(|key| state.under_way.contains_key(key)) {
             return Err(known);
         }
         for key in &keys {
             *state.under_way.entry(key.clone()).or_default() += 1;
         }
-        Ok(UnderWay { deliveries: self, keys })
+        Ok(UnderWay {
+            deliveries: self.clone(),
+            keys,
+        })
     }
 
     /// Announces what a merge is about to bring: it is written down, and none of it is delivered any more afterwards. It may
@@ -221,7 +248,7 @@ impl Deliveries {
     /// Ids of what this node has delivered to a mailbox, as far as it is remembered.
     pub fn delivered(&self, mailbox: &str) -> BTreeSet<String> {
         let state = self.state();
-        let of_mailbox = state.delivered.iter().filter(|(other, _)| other == mailbox);
+        let of_mailbox = state.delivered.order.iter().filter(|(other, _)| other == mailbox);
         of_mailbox.map(|(_, id)| id.clone()).collect()
     }
 }
@@ -245,18 +272,16 @@ fn keys(text: &str) -> impl Iterator<Item = Key> {
         .map(|(mailbox, id)| (mailbox.to_owned(), id.to_owned()))
 }
 
-impl UnderWay<'_> {
+impl UnderWay {
     /// Dovecot has taken the message for these of the mailboxes.
     pub fn delivered(self, taken: &[bool]) {
         let mut state = self.deliveries.state();
         let taken = self.keys.iter().zip(taken).filter(|(_, taken)| **taken);
-        state.delivered.extend(taken.map(|(key, _)| key.clone()));
-        let too_many = state.delivered.len().saturating_sub(REMEMBERED);
-        state.delivered.drain(..too_many);
+        taken.for_each(|(key, _)| state.delivered.add(key.clone()));
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.deliveries.state();
         for key in &self.keys {
@@ -286,9 +311,9 @@ mod tests {
         }
     }
 
-    fn store() -> (tempfile::TempDir, Deliveries) {
+    fn store() -> (tempfile::TempDir, Arc<Deliveries>) {
         let root = tempfile::tempdir().expect("a folder");
-        let deliveries = Deliveries::new(root.path(), LONG, &mail());
+        let deliveries = Arc::new(Deliveries::new(root.path(), LONG, &mail()));
         (root, deliveries)
     }
 
@@ -324,10 +349,10 @@ mod tests {
     async fn the_next_writer_knows_it_too_until_the_list_is_old() {
         let (root, deliveries) = store();
         announce(&deliveries, LONG).await;
-        let next = Deliveries::new(root.path(), LONG, &mail());
+        let next = Arc::new(Deliveries::new(root.path(), LONG, &mail()));
         next.load();
         assert!(next.begin(&boxes(&["anna"]), "A1").is_err());
-        let much_later = Deliveries::new(root.path(), Duration::ZERO, &mail());
+        let much_later = Arc::new(Deliveries::new(root.path(), Duration::ZERO, &mail()));
         much_later.load();
         assert!(much_later.begin(&boxes(&["anna"]), "A1").is_ok());
         assert_eq!(lists(&root.path().join(FOLDER)).expect("read"), Vec::<PathBuf>::new());

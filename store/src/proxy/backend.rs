@@ -63,6 +63,11 @@ impl Backend {
         self.made
     }
 
+    /// Waits so long for a reply from now on.
+    pub fn be_patient(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// Sends a command line and reads its reply.
     ///
     /// # Errors

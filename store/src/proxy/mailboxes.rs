@@ -3,34 +3,39 @@
 //! and its own entry, and the last one wins (`mail_duplicate_transaction_commit` in Dovecot 2.4.1).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockable::{LockPool, Lockable};
+use lockable::{AsyncLimit, Lockable, LockableHashMap};
 use tokio::time::{Instant, timeout_at};
 
 /// One mailbox, for as long as it is kept.
-pub type Kept<'a> = <LockPool<String> as Lockable<String, ()>>::Guard<'a>;
+pub type Kept = <Locks as Lockable<String, ()>>::OwnedGuard;
+
+/// Nothing is ever put into it: a guard can outlive the session that has taken it only with this one of the crate.
+type Locks = LockableHashMap<String, ()>;
 
 /// The mailboxes that are being delivered to.
-pub struct Mailboxes(LockPool<String>);
+pub struct Mailboxes(Arc<Locks>);
 
 impl Default for Mailboxes {
     fn default() -> Mailboxes {
-        Mailboxes(LockPool::new())
+        Mailboxes(Arc::new(Locks::new()))
     }
 }
 
 impl Mailboxes {
     /// Waits until nobody else delivers to any of these recipients, named as by [`mailbox`]. What is not free within `longest`
     /// is not waited for: that a message may be doubled later is better than that it is refused now.
-    pub async fn keep(&self, mailboxes: &[String], longest: Duration) -> Vec<Kept<'_>> {
+    pub async fn keep(&self, mailboxes: &[String], longest: Duration) -> Vec<Kept> {
         let until = Instant::now() + longest;
         // All in one order, so that two messages for the same people never wait for each other.
         let mailboxes = BTreeSet::from_iter(mailboxes);
         let mut kept = Vec::with_capacity(mailboxes.len());
         for mailbox in mailboxes {
-            match timeout_at(until, self.0.async_lock(mailbox.clone())).await {
-                Ok(free) => kept.push(free),
+            let free = self.0.async_lock_owned(mailbox.clone(), AsyncLimit::no_limit());
+            match timeout_at(until, free).await {
+                Ok(Ok(free)) => kept.push(free),
                 Err(_) => break,
             }
         }

@@ -6,6 +6,7 @@
 mod backend;
 mod data;
 mod idle;
+mod late;
 mod mailboxes;
 mod session;
 

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::Proxy;
 use super::backend::{Backend, Reply};
 use super::data::Text;
+use super::late::Late;
 use super::mailboxes::{Kept, mailbox};
 use crate::agent::Committed;
 use crate::deliveries::UnderWay;
@@ -41,9 +42,9 @@ struct Session<'a, C> {
     /// Mailboxes of the recipients that the backend has taken.
     recipients: Vec<String>,
     /// Those of the message that the backend stores just now.
-    kept: Vec<Kept<'a>>,
+    kept: Vec<Kept>,
     /// That message, if a gateway has given it a queue id.
-    under_way: Option<UnderWay<'a>>,
+    under_way: Option<UnderWay>,
 }
 
 /// How a message's text ended.
@@ -54,7 +55,7 @@ enum Taken {
     TooLong,
     /// The backend is gone; the client has sent its end.
     NoBackend,
-    /// It is here already, for these mailboxes; the backend has not got its end.
+    /// It is here already, for these mailboxes, or is still being delivered; the backend has not got its end.
     Known(BTreeSet<String>),
 }
 
@@ -348,7 +349,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         }
     }
 
-    /// Begins to deliver a message with this head; the error is who has it already.
+    /// Begins to deliver a message with this head; the error is who has it already, or nobody if it is being delivered.
     async fn begin(&mut self, mailboxes: &[String], head: &[u8]) -> Result<(), BTreeSet<String>> {
         let Some(id) = self.proxy.deliveries.id_of(&String::from_utf8_lossy(head)) else {
             return Ok(());
@@ -357,7 +358,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         match self.proxy.deliveries.begin(mailboxes, &id) {
             Ok(under_way) => self.under_way = Some(under_way),
             Err(known) => {
-                info!("{id} is here already, and is not delivered again");
+                match known.is_empty() {
+                    true => info!("{id} is being delivered, and is not delivered again meanwhile"),
+                    false => info!("{id} is here already, and is not delivered again"),
+                }
                 return Err(known);
             }
         }
@@ -375,12 +379,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
                 Ok(reply) => replies.push(reply),
                 Err(error) => {
                     warn!("the backend broke off after the end of a message: {error}");
-                    self.backend = None;
+                    let backend = self.backend.take();
+                    if let Some(backend) = backend.filter(|_| error.kind() == io::ErrorKind::TimedOut) {
+                        self.left_to_itself(backend, &replies, recipients);
+                    }
                 }
             }
         }
         replies.resize(recipients, Reply(vec![NO_BACKEND.to_owned()]));
         replies
+    }
+
+    /// The backend may still store a message for which it has not answered in time.
+    fn left_to_itself(&mut self, backend: Backend, replies: &[Reply], recipients: usize) {
+        let late = Late {
+            backend,
+            replies: replies.to_vec(),
+            recipients,
+            under_way: self.under_way.take(),
+            kept: std::mem::take(&mut self.kept),
+            turn: self.turn.take(),
+        };
+        tokio::spawn(late.end());
     }
 
     /// Waits for the other node, if the backend has taken the message for anybody.
@@ -404,12 +424,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
     }
 }
 
-/// The reply for a mailbox when a message is here already for it, or for others of its recipients.
+/// The reply for a mailbox when a message is here already for it, or is being delivered, or is here for others of its
+/// recipients.
 fn again(known: bool) -> Reply {
     let line = if known {
         "250 2.0.0 It is here already"
     } else {
-        "451 4.3.0 Deliver it by itself"
+        "451 4.3.0 Deliver it again later, by itself"
     };
     Reply(vec![line.to_owned()])
 }

@@ -1,5 +1,6 @@
 //! Sessions over real sockets, with a backend that plays Dovecot.
 
+mod late;
 mod limits;
 mod merged;
 
@@ -133,6 +134,17 @@ impl Stage {
     }
 
     async fn with(manner: Manner, outcome: Committed, go: bool, ready: Result<(), &'static str>) -> Stage {
+        Stage::within(Duration::from_secs(10), manner, outcome, go, ready).await
+    }
+
+    /// The backend has to answer within this.
+    async fn within(
+        backend_limit: Duration,
+        manner: Manner,
+        outcome: Committed,
+        go: bool,
+        ready: Result<(), &'static str>,
+    ) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let backend: PathBuf = folder.path().join("lmtp");
         let socket = UnixListener::bind(&backend).expect("a socket");
@@ -174,7 +186,7 @@ impl Stage {
                 deliveries: 2,
                 turn: limit,
                 client: limit,
-                backend: limit,
+                backend: Span(backend_limit),
                 confirm: limit,
             },
         };

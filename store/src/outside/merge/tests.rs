@@ -1,6 +1,7 @@
 //! Merges with a `doveadm` made of shell, over folders that are Maildirs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::config::Span;
 struct Stage {
     root: tempfile::TempDir,
     mail: MailConfig,
-    deliveries: Deliveries,
+    deliveries: Arc<Deliveries>,
 }
 
 const FOLDER: &str = "example.org/anna";
@@ -39,7 +40,11 @@ impl Stage {
             limit: Span(Duration::from_secs(20)),
             ..MailConfig::default()
         };
-        let deliveries = Deliveries::new(&root.path().join("live"), Duration::from_secs(3600), &mail);
+        let deliveries = Arc::new(Deliveries::new(
+            &root.path().join("live"),
+            Duration::from_secs(3600),
+            &mail,
+        ));
         Stage { root, mail, deliveries }
     }
 
