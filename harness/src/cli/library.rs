@@ -75,20 +75,23 @@ impl Entry {
         }
     }
 
-    /// The cluster that the scenario plays on, unless another one is asked for; its description is read, and everything
-    /// that the scenario names must be in it.
+    /// The cluster that the scenario plays on, unless another one is asked for, and what of the scenario plays there. The
+    /// cluster's description is read, and everything that the scenario names must be in it.
     ///
     /// # Errors
     /// The cluster cannot be found or read, or does not have what the scenario names.
-    pub fn cluster(&self, other: Option<&Path>, color: bool) -> Result<ClusterFile, Unusable> {
+    pub fn placed(&self, other: Option<&Path>, color: bool) -> Result<(ClusterFile, Entry), Unusable> {
         let cluster = match other {
             Some(path) => cluster_file(path)?,
             None => self.own_cluster()?,
         };
         let description = cluster.read().map_err(Unusable)?;
-        let problems = check::against(self.scenario(), &self.parsed.spans, &Topology::from(&description));
+        let topology = Topology::from(&description);
+        let mut entry = self.clone();
+        entry.parsed.scenario = self.scenario().on_cluster(topology.has_store());
+        let problems = check::against(entry.scenario(), &self.parsed.spans, &topology);
         if problems.is_empty() {
-            return Ok(cluster);
+            return Ok((cluster, entry));
         }
         Err(Unusable(diag::render(&problems, &self.origin, &self.text, color)))
     }

@@ -23,7 +23,7 @@ pub struct PlanArgs {
 pub fn run(args: &PlanArgs) -> Result<Exit, Unusable> {
     let color = super::color_on_stderr();
     let entry = library::find(&args.scenario, color)?;
-    entry.cluster(args.cluster.as_deref(), color)?;
+    let (_, entry) = entry.placed(args.cluster.as_deref(), color)?;
     super::say(Plan::of(entry.scenario()));
     Ok(Exit::Holds)
 }

@@ -12,7 +12,6 @@ use super::library::{self, Entry, Shelf, Unusable};
 use super::session::{self, Group, Options};
 use super::shard::Shard;
 use super::terminal;
-use crate::fleet::ClusterFile;
 use crate::scenario::Stage;
 use crate::units::Span;
 
@@ -182,7 +181,7 @@ fn rounds(entries: Vec<Entry>, rounds: Option<u16>, first: u64) -> Vec<Entry> {
 fn group(entries: Vec<Entry>, args: &ScenarioArgs, color: bool) -> Result<Vec<Group>, Unusable> {
     let mut groups: Vec<Group> = Vec::new();
     for entry in entries {
-        let cluster: ClusterFile = entry.cluster(args.cluster.as_deref(), color)?;
+        let (cluster, entry) = entry.placed(args.cluster.as_deref(), color)?;
         let fake = args.fake || entry.scenario().stage() == Stage::Fake;
         let defect = entry.scenario().defect();
         let planted = entry.scenario().head.must_fail.is_some();

@@ -90,6 +90,11 @@ impl From<&generator::spec::Cluster> for Topology {
 }
 
 impl Topology {
+    /// Whether mail lies in one store on both mail nodes.
+    pub fn has_store(&self) -> bool {
+        self.delivery != Delivery::PerNode
+    }
+
     /// Names of the nodes of a role; of the mail nodes the primary comes first.
     pub fn of_role(&self, role: Role) -> Vec<&str> {
         let mut nodes: Vec<&NodeInfo> = self.nodes.iter().filter(|node| node.role == role).collect();

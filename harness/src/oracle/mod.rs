@@ -31,7 +31,7 @@ pub use self::ledger::Tally;
 pub use self::outage::{Gap, Move, Outage, Recovery};
 pub use self::replication::Replicated;
 pub use self::takeover::TakeOver;
-pub use self::terms::{Budgets, LagBudget, NodeBudgets, OracleConfig, Terms, Witness};
+pub use self::terms::{Budgets, FailureBudget, LagBudget, NodeBudgets, OracleConfig, Terms, Witness};
 pub use self::uid::Uids;
 pub use self::verdict::{Code, Reason, Verdict};
 

@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 
 use super::run::Run;
 use super::store::statuses;
+use crate::fleet::Mail;
 use crate::fleet::store::{Statuses, StoreStatus, Writer, writer};
-use crate::fleet::{Delivery, Mail};
 use crate::record::{What, micros};
 
 /// How long a message is waited for, before it is stretched.
@@ -45,7 +45,7 @@ impl Sampler {
 
 /// Follows a message that was just accepted, unless another one is being followed.
 pub(super) async fn follow(run: &Run, mail: &Mail) {
-    if run.topology.delivery == Delivery::PerNode {
+    if !run.topology.has_store() {
         return;
     }
     let Ok(mut copy) = run.sampler.copy.try_lock() else {

@@ -151,7 +151,7 @@ async fn until_so(run: &Run, step: &RoleStep, until: Instant, said: &str) -> Ste
 
 /// Ids of all messages of an account on a node: in a store those of every folder, since mail programs move them.
 pub(super) async fn ids(run: &Run, node: &str, user: &str, deadline: Duration) -> Result<Vec<String>, FleetError> {
-    if run.topology.delivery == Delivery::PerNode {
+    if !run.topology.has_store() {
         let found = run.fleet.imap_list(node, user, deadline).await?;
         return Ok(found.into_iter().map(|mail| mail.id).collect());
     }

@@ -68,6 +68,7 @@ async fn simulate(scenario: &Scenario, seed: u64) -> (Judgement, Vec<Event>, Str
 async fn simulate_after(fault: Option<Fault>, scenario: &Scenario, seed: u64) -> (Judgement, Vec<Event>, String) {
     let cluster = cluster(&scenario.head.cluster).read().expect("a valid cluster");
     let topology = Topology::from(&cluster);
+    let scenario = &scenario.on_cluster(topology.has_store());
     let fleet = FakeFleet::new(topology.clone(), cluster.webmail.check, scenario.defect(), seed);
     if let Some(fault) = fault {
         fleet.inject(&fault).await.expect("it takes hold");
@@ -134,6 +135,20 @@ passes_on_the_simulation! {
     store_disk_full_passes: "store-disk-full",
     store_reseed_passes: "store-reseed",
     store_bitrot_passes: "store-bitrot",
+}
+
+/// Those that were made for nodes with mailboxes of their own.
+#[tokio::test(start_paused = true)]
+async fn the_earlier_scenarios_pass_on_a_simulated_cluster_with_a_mail_store() {
+    for name in ["failover", "mail-fallback", "partition", "webmail-service"] {
+        let mut with_store = scenario(name);
+        with_store.head.cluster = "role".to_owned();
+        for seed in 1..=8 {
+            let (judgement, _, story) = simulate(&with_store, seed).await;
+            let why = reasons(&judgement);
+            assert_eq!(judgement.verdict, Verdict::Pass, "{name}, seed {seed}\n{why}\n{story}");
+        }
+    }
 }
 
 /// Every file of `scenarios/must-fail/` that the simulation can play.

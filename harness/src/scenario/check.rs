@@ -6,10 +6,10 @@ use super::expectation::Expectation;
 use super::model::{Action, Scenario};
 use super::shape::problem;
 use crate::fault::Fault;
-use crate::fleet::{Delivery, Role, Topology};
+use crate::fleet::{Role, Topology};
 use crate::oracle::Witness;
 
-/// Checks it against the cluster.
+/// Checks what plays on this cluster against it.
 pub fn against(scenario: &Scenario, spans: &Spans, topology: &Topology) -> Vec<Diagnostic> {
     let mut checker = Checker {
         spans,
@@ -18,8 +18,8 @@ pub fn against(scenario: &Scenario, spans: &Spans, topology: &Topology) -> Vec<D
     };
     checker.traffic(scenario);
     checker.terms(scenario);
-    for (index, step) in scenario.steps.iter().enumerate() {
-        checker.step(index, &step.action);
+    for step in &scenario.steps {
+        checker.step(step.position, &step.action);
     }
     checker.problems
 }
@@ -94,7 +94,7 @@ impl Checker<'_> {
     }
 
     fn store(&mut self, path: String, what: &str) {
-        if self.topology.delivery == Delivery::PerNode {
+        if !self.topology.has_store() {
             let message = format!(
                 "cluster `{}` has no mail store, so it has no {what}",
                 self.topology.name

@@ -13,6 +13,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 pub mod traffic;
+mod variant;
 pub mod words;
 
 pub use self::model::{Action, Scenario, Stage, Step};

@@ -47,6 +47,9 @@ pub struct Head {
     /// The longest outage that each service may have.
     #[serde(default)]
     pub budget: Budgets,
+    /// Limits that take the place of those of `[budget]` on a cluster with a mail store.
+    #[serde(rename = "budget-with-store")]
+    pub budget_with_store: Option<Budgets>,
     /// What the oracles are told.
     #[serde(default)]
     pub oracle: OracleConfig,
@@ -97,6 +100,10 @@ pub struct Step {
     pub budget: Option<Duration>,
     /// How long the step waits before it begins.
     pub after: Option<After>,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
+    /// Position in the file, from 0.
+    pub position: usize,
 }
 
 /// A pause before a step, so that it meets the cluster at a moment that nobody chose.

@@ -30,9 +30,10 @@ pub struct Parsed {
 pub const STEP_KINDS: [&str; 8] = ["fault", "heal", "expect", "run", "hold", "role", "rotate", "rendered"];
 
 /// Keys that every step may have beside those of its kind.
-const COMMON_KEYS: [&str; 4] = ["title", "within", "budget", "after"];
+const COMMON_KEYS: [&str; 5] = ["title", "within", "budget", "after", "store"];
 
-/// Reads a scenario. All that can be told without knowing the cluster is checked.
+/// Reads a scenario. All that can be told without knowing the cluster is checked; what of it plays on a cluster is chosen by
+/// [`Scenario::on_cluster`].
 ///
 /// # Errors
 /// The first syntax error, or every problem of the contents.
@@ -73,6 +74,7 @@ struct Common {
     within: Option<Span>,
     budget: Option<Span>,
     after: Option<After>,
+    store: Option<bool>,
 }
 
 /// A part of a file, or the first problem in it.
@@ -103,10 +105,10 @@ impl<'i> Reader<'i> {
             return Vec::new();
         };
         let mut read = Vec::new();
-        for step in array {
+        for (position, step) in array.into_iter().enumerate() {
             let span = step.span();
             let step = match step.into_inner() {
-                DeValue::Table(table) => self.step(table, span),
+                DeValue::Table(table) => self.step(position, table, span),
                 _ => Err(Box::new(no_table(span))),
             };
             match step {
@@ -117,7 +119,7 @@ impl<'i> Reader<'i> {
         read
     }
 
-    fn step(&self, mut table: DeTable<'i>, span: Range<usize>) -> Found<Step> {
+    fn step(&self, position: usize, mut table: DeTable<'i>, span: Range<usize>) -> Found<Step> {
         let kind = kind_of(&table, span.clone())?;
         check_keys(&table, kind)?;
         let mut common = DeTable::new();
@@ -138,6 +140,8 @@ impl<'i> Reader<'i> {
             within,
             budget,
             after: common.after,
+            store: common.store,
+            position,
         })
     }
 
@@ -156,7 +160,7 @@ impl<'i> Reader<'i> {
                     .map(|name| self.string(name))
                     .transpose()?
                     .unwrap_or_default();
-                // The fault of that name is filled in when all steps are known.
+                // The fault of that name follows from the cluster that it is played on.
                 Ok(Action::Heal {
                     name,
                     fault: Fault::Reboot { node: String::new() },

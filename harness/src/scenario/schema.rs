@@ -66,6 +66,11 @@ fn step_forms(generator: &mut SchemaGenerator) -> Vec<Value> {
             duration("A promise: broken if it takes longer. Never stretched."),
         );
         add(form, "after", after.clone());
+        add(
+            form,
+            "store",
+            json!({ "type": "boolean", "description": "Only on clusters with a mail store, or only on others; on both if left out." }),
+        );
     }
     forms
 }

@@ -1,21 +1,27 @@
 //! Rules of a scenario's own shape: what can be told from the file alone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use generator::diag::{Diagnostic, Spans, did_you_mean};
 
 use super::model::{Action, FINISH, Scenario, Stage};
 use super::words;
-use crate::fault::Fault;
 use crate::record::Service;
 
-/// Checks it, and fills in what follows from other steps: the faults that are healed, titles.
+/// Checks it, and fills in titles.
 pub fn check(scenario: &mut Scenario, spans: &Spans) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     check_name(scenario, spans, &mut problems);
     check_paces(scenario, spans, &mut problems);
-    check_budgets(scenario, spans, &mut problems);
-    match_heals(scenario, spans, &mut problems);
+    for store in [false, true] {
+        let played = scenario.on_cluster(store);
+        for found in [check_budgets(&played, spans), check_heals(&played, spans)].concat() {
+            // What is the same on both kinds of cluster is wrong once.
+            if !problems.contains(&found) {
+                problems.push(found);
+            }
+        }
+    }
     check_rotations(scenario, spans, &mut problems);
     check_rendered_folders(scenario, spans, &mut problems);
     check_stage(scenario, spans, &mut problems);
@@ -154,7 +160,8 @@ fn check_paces(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic
     }
 }
 
-fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
+fn check_budgets(scenario: &Scenario, spans: &Spans) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
     for service in Service::ALL {
         let key = words::service(service);
         let budget = &scenario.head.budget;
@@ -164,6 +171,10 @@ fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnost
         ];
         let unused = scenario.head.traffic.pace(service).is_none();
         for (_, path) in stated.into_iter().filter(|(stated, _)| *stated && unused) {
+            let path = match spans.place(&path) {
+                Some(_) => path,
+                None => path.replacen("budget", "budget-with-store", 1),
+            };
             let message = format!("a budget for {key}, but nothing uses it");
             let found = problem(spans, "budget-without-traffic", &path, message);
             problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(service))));
@@ -174,7 +185,7 @@ fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnost
         let found = problem(spans, "budget-without-traffic", "budget.lag", message);
         problems.push(found.help("add `[traffic.mail]`"));
     }
-    for (index, step) in scenario.steps.iter().enumerate() {
+    for step in &scenario.steps {
         if let Action::Hold(hold) = &step.action
             && scenario.head.traffic.pace(hold.hold).is_none()
         {
@@ -182,12 +193,13 @@ fn check_budgets(scenario: &Scenario, spans: &Spans, problems: &mut Vec<Diagnost
             let found = problem(
                 spans,
                 "hold-without-traffic",
-                &format!("step[{index}].hold"),
+                &format!("step[{}].hold", step.position),
                 format!("waits for {key}, but nothing uses it"),
             );
             problems.push(found.help(format!("add `[traffic.{}]`", traffic_key(hold.hold))));
         }
     }
+    problems
 }
 
 fn traffic_key(service: Service) -> &'static str {
@@ -197,34 +209,31 @@ fn traffic_key(service: Service) -> &'static str {
     }
 }
 
-/// Gives each `heal` the fault of its name, and complains where there is none at that moment.
-fn match_heals(scenario: &mut Scenario, spans: &Spans, problems: &mut Vec<Diagnostic>) {
-    let mut open: BTreeMap<String, Fault> = BTreeMap::new();
-    for (index, step) in scenario.steps.iter_mut().enumerate() {
-        match &mut step.action {
-            Action::Fault {
-                fault,
-                name: Some(name),
-            } => {
-                let before = open.insert(name.clone(), fault.clone());
-                problems.extend(before.map(|_| {
-                    let path = format!("step[{index}].as");
-                    let found = problem(spans, "still-broken", &path, format!("`{name}` is still broken here"));
-                    found.help("heal it first, or take another name")
-                }));
+/// Complains where nothing of the name is broken at that moment, or something is still broken.
+fn check_heals(scenario: &Scenario, spans: &Spans) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let mut open: BTreeSet<&str> = BTreeSet::new();
+    for step in &scenario.steps {
+        let at = |key: &str| format!("step[{}].{key}", step.position);
+        match &step.action {
+            Action::Fault { name: Some(name), .. } if !open.insert(name) => {
+                let found = problem(
+                    spans,
+                    "still-broken",
+                    &at("as"),
+                    format!("`{name}` is still broken here"),
+                );
+                problems.push(found.help("heal it first, or take another name"));
             }
-            Action::Heal { name, fault } => match open.remove(name) {
-                Some(broken) => *fault = broken,
-                None => {
-                    let known: Vec<&str> = open.keys().map(String::as_str).collect();
-                    let path = format!("step[{index}].heal");
-                    let message = format!("nothing called `{name}` is broken at this point");
-                    let help = did_you_mean(name, &known);
-                    let help = help.unwrap_or_else(|| "name an earlier fault with `as = \"...\"`".to_owned());
-                    problems.push(problem(spans, "nothing-to-heal", &path, message).help(help));
-                }
-            },
+            Action::Heal { name, .. } if !open.remove(name.as_str()) => {
+                let known: Vec<&str> = open.iter().copied().collect();
+                let message = format!("nothing called `{name}` is broken at this point");
+                let help = did_you_mean(name, &known);
+                let help = help.unwrap_or_else(|| "name an earlier fault with `as = \"...\"`".to_owned());
+                problems.push(problem(spans, "nothing-to-heal", &at("heal"), message).help(help));
+            }
             _ => {}
         }
     }
+    problems
 }

@@ -40,6 +40,8 @@ pub struct MailTraffic {
     /// The most messages on their way at once; one is given up after `every` x `at_once`.
     #[serde(default = "ten")]
     pub at_once: u32,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
 }
 
 /// Whole webmail log-ins through the load balancer.
@@ -54,6 +56,8 @@ pub struct WebmailTraffic {
     /// The most log-ins at once; one is given up after `every` x `at_once`.
     #[serde(default = "ten")]
     pub at_once: u32,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
 }
 
 /// Inserted rows, one node and database after the other.
@@ -71,6 +75,8 @@ pub struct SqlTraffic {
     /// The most inserts at once on one node; one is given up after `every` x `at_once`.
     #[serde(default = "ten")]
     pub at_once: u32,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
 }
 
 /// IMAP log-ins straight to the mail nodes, or through a load balancer.
@@ -89,6 +95,8 @@ pub struct ImapTraffic {
     /// The most log-ins at once on one node; one is given up after `every` x `at_once`.
     #[serde(default = "ten")]
     pub at_once: u32,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
 }
 
 /// A mail program for each account: it comes back to whichever mail node lets it in, fetches what is new, stores a draft, and
@@ -104,6 +112,8 @@ pub struct ImapClientTraffic {
     /// The most sessions that wait on one account; a call in one is given up after `every` x `at_once`.
     #[serde(default = "ten")]
     pub at_once: u32,
+    /// Only on clusters with a mail store, or only on others; on both if left out.
+    pub store: Option<bool>,
 }
 
 fn two_kibibytes() -> usize {

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) use self::contents::Contents;
 pub(super) use self::session::FakeSession;
 use super::world::{Power, Reach, Tick, World};
-use crate::fleet::{Delivery, ExecOutput, Role, StoreStatus, Topology};
+use crate::fleet::{ExecOutput, Role, StoreStatus, Topology};
 use crate::scenario::defect::Defect;
 
 /// How long before its doors close as planned a writer says so: `notice` of `[store]` with the profile `classic`.
@@ -67,7 +67,7 @@ pub(super) struct MailStore {
 
 impl MailStore {
     pub fn of(topology: &Topology, mail_nodes: &[String]) -> Option<MailStore> {
-        if topology.delivery == Delivery::PerNode {
+        if !topology.has_store() {
             return None;
         }
         let replica = |index: usize| Replica {
