@@ -89,6 +89,9 @@ impl Entry {
         let topology = Topology::from(&description);
         let mut entry = self.clone();
         entry.parsed.scenario = self.scenario().on_cluster(topology.has_store());
+        if let Some(path) = other {
+            entry.parsed.scenario.head.cluster = path.display().to_string();
+        }
         let problems = check::against(entry.scenario(), &self.parsed.spans, &topology);
         if problems.is_empty() {
             return Ok((cluster, entry));

@@ -24,9 +24,14 @@ fn text(plain: &[Entry], must_fail: &[Entry]) -> String {
             Stage::Real => "",
         };
         text += &format!("{:<18} on {}{machines}: {}\n", head.name, head.cluster, head.summary);
-        let budgets = budget_lines(entry.scenario());
-        if !budgets.is_empty() {
-            text += &format!("{:<18} budgets: {}\n", "", budgets.join(", "));
+        let with_store = head.budget_with_store.as_ref().map(budget_lines).unwrap_or_default();
+        for (name, budgets) in [
+            ("budgets", budget_lines(&head.budget)),
+            ("with a mail store", with_store),
+        ] {
+            if !budgets.is_empty() {
+                text += &format!("{:<18} {name}: {}\n", "", budgets.join(", "));
+            }
         }
     }
     if !must_fail.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::model::{Action, Scenario};
 use super::words;
+use crate::oracle::Budgets;
 use crate::record::Service;
 
 /// What always happens after the last step, however the steps went: kind, title, and seconds as a guard.
@@ -93,7 +94,7 @@ impl Plan {
             }),
             traffic: traffic_lines(scenario),
             steps: scenario.steps.iter().map(step).chain(closing).collect(),
-            budgets: budget_lines(scenario),
+            budgets: budget_lines(&scenario.head.budget),
         }
     }
 }
@@ -120,9 +121,8 @@ fn traffic_lines(scenario: &Scenario) -> Vec<String> {
         .collect()
 }
 
-/// The budgets of a scenario, one a line: `webmail 15s`, `sql on mail2 15s`.
-pub fn budget_lines(scenario: &Scenario) -> Vec<String> {
-    let budget = &scenario.head.budget;
+/// Budgets, one a line: `webmail 15s`, `sql on mail2 15s`.
+pub fn budget_lines(budget: &Budgets) -> Vec<String> {
     let services = [
         Service::Webmail,
         Service::MailIn,

@@ -57,5 +57,7 @@ impl Late {
         if let Some(under_way) = self.under_way.take() {
             under_way.delivered(&stored);
         }
+        // Only now: whoever gets the mailbox next has to find that message among those delivered.
+        drop((self.kept, self.turn));
     }
 }
