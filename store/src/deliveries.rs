@@ -1,9 +1,9 @@
 //! Which message of a gateway has gone to which mailbox, by the gateway's queue id. Two ways lead into a mailbox: Dovecot's
 //! LMTP, by the commit proxy, and the merge of a tail. Each has to know what came by the other one, or a message that the
 //! gateway delivers again, because the dead writer never acknowledged it, is there twice. What Dovecot has stored too late for
-//! an answer is known in the same way. Dovecot's own record
-//! (`.dovecot.lda-dupes`) is flushed later than the message: after a power cut, what a mailbox has got last is looked up at
-//! the first delivery to it.
+//! an answer is known in the same way. Dovecot's own record (`.dovecot.lda-dupes`) is written later than the message: a
+//! snapshot, and what a power cut leaves, may have the message and not the record. So what a mailbox has got last is looked up
+//! at a take-over, and at the first delivery to it.
 //!
 //! What a merge brings is written down in the store itself before it is brought: the next writer has to know it too, for as
 //! long as the gateway may deliver it again. What the proxy has delivered is remembered in memory only: a merge finds it in
@@ -32,7 +32,7 @@ const FOLDER: &str = ".merged";
 /// So many deliveries are remembered; those of some days on a small system, of an hour on a large one.
 const REMEMBERED: usize = 100_000;
 
-/// So many messages of a mailbox, the newest ones, are looked at for what the gateway may deliver again after a power cut: it
+/// So many messages of a mailbox, the newest ones, are looked at for what the gateway may deliver again after a take-over: it
 /// has not more of them under way to one mailbox than it has connections.
 const UNANSWERED: usize = 100;
 
@@ -44,8 +44,8 @@ struct State {
     under_way: HashMap<Key, usize>,
     delivered: Remembered,
     merged: HashSet<Key>,
-    /// What mailboxes had got last when the machine came up; `None` if it did not lose power as the writer.
-    recovered: Option<HashMap<String, BTreeSet<String>>>,
+    /// What mailboxes had got last when they were looked at.
+    last: HashMap<String, BTreeSet<String>>,
 }
 
 /// What was delivered last.
@@ -142,9 +142,9 @@ impl Deliveries {
         fs::read_to_string(path).map(Some)
     }
 
-    /// The store has what only the intent log had when the machine came up, or has been replaced since.
-    pub fn recovered(&self, is_so: bool) {
-        self.state().recovered = is_so.then(HashMap::new);
+    /// Begins a take-over, behind closed doors: what is known of mailboxes is of another store, perhaps.
+    pub fn forget(&self) {
+        self.state().last.clear();
     }
 
     /// The queue id of a message with this head, if it comes from a gateway.
@@ -152,20 +152,18 @@ impl Deliveries {
         gateway_id(head, &self.gateways)
     }
 
-    /// Finds out what these mailboxes have got last, where nobody knows it: to be called before [`Deliveries::begin`].
+    /// Finds out what these mailboxes have got last, where nobody has looked yet: to be called before [`Deliveries::begin`].
     pub async fn look(&self, mailboxes: &[String]) {
         for mailbox in mailboxes {
-            let is_known = |known: &HashMap<String, BTreeSet<String>>| known.contains_key(mailbox);
-            if self.state().recovered.as_ref().is_none_or(is_known) {
+            if self.state().last.contains_key(mailbox) {
                 continue;
             }
             let home = self.mountpoint.join(home_of(mailbox, &self.homes));
             let gateways = self.gateways.clone();
             let found = tokio::task::spawn_blocking(move || newest_ids(&home, UNANSWERED, &gateways)).await;
-            let mut state = self.state();
             // Another delivery to it may have begun meanwhile, and what that brings is no part of it.
-            if let (Ok(found), Some(known)) = (found, &mut state.recovered) {
-                known.entry(mailbox.clone()).or_insert(found);
+            if let Ok(found) = found {
+                self.state().last.entry(mailbox.clone()).or_insert(found);
             }
         }
     }
@@ -180,11 +178,8 @@ impl Deliveries {
             .iter()
             .map(|mailbox| (mailbox.clone(), id.to_owned()))
             .collect();
-        let recovered = |(mailbox, id): &Key| {
-            let last = state.recovered.as_ref().and_then(|known| known.get(mailbox));
-            last.is_some_and(|last| last.contains(id))
-        };
-        let is_here = |key: &Key| state.merged.contains(key) || state.delivered.all.contains(key) || recovered(key);
+        let was_last = |(mailbox, id): &Key| state.last.get(mailbox).is_some_and(|last| last.contains(id));
+        let is_here = |key: &Key| state.merged.contains(key) || state.delivered.all.contains(key) || was_last(key);
         let known = keys.iter().filter(|key| is_here(key));
         let known: BTreeSet<String> = known.map(|(mailbox, _)| mailbox.clone()).collect();
         if !known.is_empty() || keys.iter().any(|key| state.under_way.contains_key(key)) {
@@ -373,22 +368,40 @@ mod tests {
         assert_eq!(deliveries.delivered("bert"), BTreeSet::new());
     }
 
-    #[tokio::test]
-    async fn what_the_intent_log_had_is_known_until_the_store_is_replaced() {
+    /// A mailbox with message A1, of which nobody has told the list.
+    fn with_mail() -> (tempfile::TempDir, Arc<Deliveries>, Vec<String>) {
         let (root, deliveries) = store();
         let folder = root.path().join("example.org/anna/new");
         fs::create_dir_all(&folder).expect("made");
         let head = "Received: from x by gw.test with ESMTP id A1;\n\n";
         fs::write(folder.join("1.M.h"), head).expect("written");
-        let anna = boxes(&["anna@example.org"]);
-        deliveries.look(&anna).await;
-        assert!(deliveries.begin(&anna, "A1").is_ok(), "Dovecot knows what it has");
-        deliveries.recovered(true);
-        deliveries.load();
+        (root, deliveries, boxes(&["anna@example.org"]))
+    }
+
+    #[tokio::test]
+    async fn what_a_mailbox_has_is_not_delivered_again_although_dovecot_may_not_know_it() {
+        let (_root, deliveries, anna) = with_mail();
         deliveries.look(&anna).await;
         assert!(deliveries.begin(&anna, "A1").is_err());
         assert!(deliveries.begin(&anna, "A2").is_ok());
-        deliveries.recovered(false);
+    }
+
+    #[tokio::test]
+    async fn what_was_there_at_the_take_over_is_known_when_its_owner_has_removed_it() {
+        let (root, deliveries, anna) = with_mail();
+        deliveries.look(&anna).await;
+        fs::remove_file(root.path().join("example.org/anna/new/1.M.h")).expect("removed");
+        deliveries.load();
+        deliveries.look(&anna).await;
+        assert!(deliveries.begin(&anna, "A1").is_err());
+    }
+
+    #[tokio::test]
+    async fn of_a_store_that_was_replaced_nothing_is_known() {
+        let (root, deliveries, anna) = with_mail();
+        deliveries.look(&anna).await;
+        fs::remove_file(root.path().join("example.org/anna/new/1.M.h")).expect("removed");
+        deliveries.forget();
         deliveries.look(&anna).await;
         assert!(deliveries.begin(&anna, "A1").is_ok());
     }

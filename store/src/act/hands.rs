@@ -122,7 +122,6 @@ impl Hands<'_> {
         self.zfs.sync(&live.name).await?;
         if self.zfs.written(&live.name).await? > 0 {
             self.zfs.snapshot(&live.name, &next_name(live)).await?;
-            self.outside.recovered(true);
         }
         self.zfs.mark(&live.name, &[Mark::Role(Role::Standby)]).await?;
         Ok(())
@@ -228,7 +227,6 @@ impl Hands<'_> {
         self.zfs.unmount(&live.name).await?;
         self.zfs.set_mountpoint(&live.name, None).await?;
         self.zfs.rename(&live.name, &self.layout.old(newest.guid)).await?;
-        self.outside.recovered(false);
         Ok(())
     }
 
@@ -252,7 +250,6 @@ impl Hands<'_> {
         self.zfs.set_mountpoint(&live.name, None).await?;
         let old = self.layout.old(newest.guid);
         self.zfs.rename(&live.name, &old).await?;
-        self.outside.recovered(false);
         Ok(old)
     }
 

@@ -47,11 +47,9 @@ pub trait Outside: Send + Sync {
     /// Ends who still has files of the store open for writing after the doors were closed. May be repeated.
     async fn end_writers(&self) -> Result<(), OutsideError>;
     /// Lifts the next UIDs of mailboxes that were active lately, so that new mail never takes one that a client may have
-    /// seen for mail which only the other node has. May be repeated; the doors open only after it.
+    /// seen for mail which only the other node has, and finds out which messages came last, so that none of them is
+    /// delivered again. May be repeated; the doors open only after it.
     async fn lift_uids(&self) -> Result<(), OutsideError>;
-    /// The store has, or no longer has, what only the intent log of the pool had when this machine came up: Dovecot may not
-    /// know such messages again when the gateway delivers them once more.
-    fn recovered(&self, is_so: bool);
     /// Sees to it that none of the messages which a mounted tail has added is delivered here from now on; none is being
     /// delivered when it returns. May be repeated.
     async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError>;

@@ -137,13 +137,14 @@ impl Outside for Machine {
             in_turn(&self.mail.prepare, self.mail.limit.0).await?;
             uids::lift(&self.mail, &self.mountpoint).await
         };
-        timeout(limit, lift)
+        self.deliveries.forget();
+        let active = timeout(limit, lift)
             .await
-            .unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))
-    }
-
-    fn recovered(&self, is_so: bool) {
-        self.deliveries.recovered(is_so);
+            .unwrap_or_else(|_| Err(OutsideError(format!("lifting UIDs was given up after {limit:?}"))))?;
+        // Before their owners remove any of it; the doors need not wait, since a delivery looks by itself.
+        let deliveries = self.deliveries.clone();
+        tokio::spawn(async move { deliveries.look(&active).await });
+        Ok(())
     }
 
     async fn announce(&self, tail: &str, tail_changes: &[Change]) -> Result<(), OutsideError> {

@@ -37,8 +37,8 @@ struct Folder {
     next: u32,
 }
 
-/// Lifts all; the error is the first of those that did not work.
-pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<(), OutsideError> {
+/// Lifts all, and gives the users; the error is the first of those that did not work.
+pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<Vec<String>, OutsideError> {
     let since = SystemTime::now() - mail.active.0;
     let (root, config) = (mountpoint.to_owned(), mail.clone());
     let active = tokio::task::spawn_blocking(move || active(&root, &config, since))
@@ -53,7 +53,7 @@ pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<(), OutsideErr
         let done = lift_user(mail, user).await;
         first = first.and(done);
     }
-    first
+    first.map(|()| active.users())
 }
 
 /// Whoever is listed and unknown to Dovecot is passed over by it.
@@ -153,6 +153,12 @@ fn changed_since(entry: &DirEntry, since: SystemTime) -> bool {
 }
 
 impl Active {
+    fn users(&self) -> Vec<String> {
+        let owners = self.folders.values().flat_map(|folder| &folder.users);
+        let all: BTreeSet<&String> = owners.chain(&self.asked).collect();
+        all.into_iter().cloned().collect()
+    }
+
     fn add(&mut self, root: &Path, file: &Path, mail: &MailConfig) {
         let list = file.with_file_name(LIST);
         let Some(inside) = list.strip_prefix(root).ok().and_then(Path::to_str) else {

@@ -26,7 +26,6 @@ pub struct FakeOutside {
     pub open: Mutex<bool>,
     pub stuck: Arc<AtomicBool>,
     pub lift_fails: Arc<AtomicUsize>,
-    pub recovered: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -59,10 +58,6 @@ impl Outside for FakeOutside {
         }
     }
 
-    fn recovered(&self, is_so: bool) {
-        self.recovered.store(is_so, Ordering::SeqCst);
-    }
-
     async fn announce(&self, _tail: &str, _tail_changes: &[Change]) -> Result<(), OutsideError> {
         Ok(())
     }
@@ -92,8 +87,6 @@ pub struct Node {
     pub stuck: Arc<AtomicBool>,
     /// So many more times lifting UIDs does not work.
     pub lift_fails: Arc<AtomicUsize>,
-    /// Whether its intent log had anything when it came up.
-    pub recovered: Arc<AtomicBool>,
     pub tasks: JoinSet<()>,
     pub commands: mpsc::Sender<Command>,
     pub status: watch::Receiver<Status>,
@@ -128,7 +121,6 @@ impl Duo {
                 boots: 0,
                 stuck: Arc::default(),
                 lift_fails: Arc::default(),
-                recovered: Arc::default(),
                 tasks: JoinSet::new(),
                 commands: mpsc::channel(1).0,
                 status: watch::channel(Status::unknown()).1,
@@ -176,7 +168,6 @@ impl Duo {
             open: Mutex::new(false),
             stuck: node.stuck.clone(),
             lift_fails: node.lift_fails.clone(),
-            recovered: node.recovered.clone(),
         };
         node.tasks.spawn(server.run(listener));
         node.tasks.spawn(client.clone().watch_peer(short, peer_state.clone()));

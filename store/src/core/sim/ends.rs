@@ -55,8 +55,6 @@ impl Outside for SimOutside<'_> {
         Ok(())
     }
 
-    fn recovered(&self, _is_so: bool) {}
-
     async fn announce(&self, _tail: &str, _tail_changes: &[Change]) -> Result<(), OutsideError> {
         Ok(())
     }
