@@ -229,6 +229,9 @@ pub struct CommitConfig {
     pub backend: PathBuf,
     /// What happens while the peer does not follow.
     pub peer_missing: Policy,
+    /// Gateways have to use STARTTLS (RFC 3207); they see the certificate of `[link]`.
+    #[serde(default)]
+    pub tls: bool,
     /// Networks are the firewall's business; these limits are the proxy's.
     #[serde(default)]
     pub limits: CommitLimits,

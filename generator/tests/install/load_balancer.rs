@@ -75,6 +75,7 @@ fn a_haproxy_that_goes_on_with_its_former_files_is_told_of() {
     let said = text(&output.stderr);
     assert!(said.contains("goes on with the former ones"), "{said}");
     assert!(said.contains("cannot bind socket [0.0.0.0:443]"), "{said}");
+    assert!(said.contains("install again, or take them back with"), "{said}");
 }
 
 #[test]

@@ -66,6 +66,18 @@ fn a_budget_needs_traffic_that_can_miss_it() {
 }
 
 #[test]
+fn a_budget_for_clusters_with_a_store_needs_traffic_there() {
+    let text = "[traffic.webmail]\nevery = \"3s\"\nstore = false\n[budget-with-store]\nimap-client = \"15s\"\n";
+    insta::assert_snapshot!(with(&format!("{text}{HEALTHY}")));
+}
+
+#[test]
+fn what_is_healed_with_a_store_must_be_broken_there() {
+    let broken = "[[step]]\nfault = \"power-cut\"\nnode = \"mail1\"\nas = \"cut\"\nstore = false\n";
+    insta::assert_snapshot!(with(&format!("{broken}[[step]]\nheal = \"cut\"\n")));
+}
+
+#[test]
 fn a_node_must_be_in_the_cluster() {
     insta::assert_snapshot!(with("[[step]]\nfault = \"power-cut\"\nnode = \"mial1\"\n"));
 }

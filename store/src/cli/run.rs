@@ -107,9 +107,11 @@ async fn daemon(config: Config, file: &Path) -> Result<(), String> {
             status: status_out.clone(),
             policy: commit.peer_missing,
         };
+        let tls = commit.tls.then(|| Tls::for_gateways(&config.link)).transpose();
         let proxy = Proxy::new(
             commit.clone(),
             config.name.clone(),
+            tls.map_err(|error| error.to_string())?,
             Arc::new(committer),
             metrics.clone(),
             deliveries.clone(),

@@ -39,6 +39,11 @@ impl Authority {
 
     /// What `name` needs to talk to `peer`.
     pub(crate) fn tls(&self, name: &str, peer: &str) -> Tls {
+        Tls::from_files(&self.link(name), peer).expect("files that fit")
+    }
+
+    /// Files of `name`.
+    pub(crate) fn link(&self, name: &str) -> LinkConfig {
         let path = |end: &str| self.folder.path().join(format!("{name}{end}"));
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
@@ -46,7 +51,7 @@ impl Authority {
         std::fs::write(path(".crt"), certificate.pem()).expect("written");
         std::fs::write(path(".key"), key.serialize_pem()).expect("written");
         let second = Span(Duration::from_secs(5));
-        let link = LinkConfig {
+        LinkConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             certificate: path(".crt"),
             key: path(".key"),
@@ -55,8 +60,7 @@ impl Authority {
             silence_limit: second,
             answer_limit: second,
             heartbeat: second,
-        };
-        Tls::from_files(&link, peer).expect("files that fit")
+        }
     }
 }
 

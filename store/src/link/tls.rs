@@ -99,6 +99,20 @@ impl Tls {
         })
     }
 
+    /// TLS 1.3 for those who show no certificate and see this node's, such as a gateway's Postfix.
+    ///
+    /// # Errors
+    /// One of the files cannot be used.
+    pub fn for_gateways(link: &LinkConfig) -> Result<TlsAcceptor, TlsError> {
+        let chain = certificates(&link.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&link.key).map_err(|error| file_error(&link.key, &error))?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
     /// True if the certificate that a client showed is the peer's. That the authority signed it has been verified.
     pub fn is_peer(&self, shown: Option<&[CertificateDer<'_>]>) -> bool {
         let Some(first) = shown.and_then(<[_]>::first) else {

@@ -13,13 +13,16 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 pub use self::idle::Idle;
@@ -77,6 +80,8 @@ pub struct Proxy {
     pub config: CommitConfig,
     /// Name in the greeting.
     pub name: String,
+    /// Nobody delivers without TLS if it is there.
+    pub tls: Option<TlsAcceptor>,
     /// Who confirms.
     pub committer: Arc<dyn Committer>,
     /// Figures.
@@ -96,6 +101,7 @@ impl Proxy {
     pub fn new(
         config: CommitConfig,
         name: String,
+        tls: Option<TlsAcceptor>,
         committer: Arc<dyn Committer>,
         metrics: Arc<Metrics>,
         deliveries: Arc<Deliveries>,
@@ -104,6 +110,7 @@ impl Proxy {
             turns: Arc::new(Semaphore::new(config.limits.deliveries)),
             config,
             name,
+            tls,
             committer,
             metrics,
             idle: Idle::default(),
@@ -133,9 +140,21 @@ pub async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
                 let _ = tcp.write_all(b"421 4.3.2 Too many connections\r\n").await;
                 return;
             };
-            if let Err(error) = session::run(&mut tcp, &proxy).await {
+            if let Err(error) = talk(tcp, &proxy).await {
                 debug!("the session with {from} ended: {error}");
             }
         });
     }
+}
+
+/// A session, and the one inside of TLS if the client asks for it.
+async fn talk(tcp: TcpStream, proxy: &Proxy) -> io::Result<()> {
+    let Some(tcp) = session::run(tcp, proxy, false).await? else {
+        return Ok(());
+    };
+    let Some(acceptor) = &proxy.tls else { return Ok(()) };
+    let silent = |_| io::Error::new(io::ErrorKind::TimedOut, "silent in the middle of the TLS handshake");
+    let limit = proxy.config.limits.client.0;
+    let tls = timeout(limit, acceptor.accept(tcp)).await.map_err(silent)??;
+    session::run(tls, proxy, true).await.map(drop)
 }

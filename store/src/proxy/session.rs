@@ -27,6 +27,9 @@ const HEAD: usize = 64 * 1024;
 /// Bytes of a message passed on together.
 const PIECE: usize = 64 * 1024;
 
+/// 4xx, since a 5xx would bounce the mail of a gateway that has the files of before.
+const NO_TLS: &str = "451 4.7.0 Start TLS first";
+
 const SYNTAX: &str = "501 5.5.4 Syntax error";
 const NO_BACKEND: &str = "451 4.3.0 The mail store does not answer";
 
@@ -34,6 +37,8 @@ struct Session<'a, C> {
     read: BufReader<ReadHalf<C>>,
     write: BufWriter<WriteHalf<C>>,
     proxy: &'a Proxy,
+    /// It runs inside of TLS.
+    secured: bool,
     greeted: bool,
     backend: Option<Backend>,
     in_mail: bool,
@@ -59,13 +64,28 @@ enum Taken {
     Known(BTreeSet<String>),
 }
 
-/// Serves a client until it leaves.
-pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy) -> io::Result<()> {
+/// What comes after a command.
+enum Next {
+    Command,
+    /// The client has said goodbye.
+    End,
+    /// The client begins a TLS handshake.
+    Tls,
+}
+
+/// Serves a client until it leaves, or until it wants to go on inside of TLS: then the connection comes back, and is served anew
+/// as `secured`.
+pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(
+    connection: C,
+    proxy: &Proxy,
+    secured: bool,
+) -> io::Result<Option<C>> {
     let (read, write) = tokio::io::split(connection);
     let mut session = Session {
         read: BufReader::with_capacity(PIECE, read),
         write: BufWriter::new(write),
         proxy,
+        secured,
         greeted: false,
         backend: None,
         in_mail: false,
@@ -74,14 +94,24 @@ pub async fn run<C: AsyncRead + AsyncWrite + Unpin>(connection: C, proxy: &Proxy
         kept: Vec::new(),
         under_way: None,
     };
-    session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
+    if !secured {
+        session.say(&format!("220 {} LMTP cluster-store", proxy.name)).await?;
+    }
     loop {
         let Some(line) = session.line().await? else {
-            return Ok(());
+            return Ok(None);
         };
-        if !session.command(&line).await? {
-            session.write.flush().await?;
-            return Ok(());
+        match session.command(&line).await? {
+            Next::Command => {}
+            Next::End => {
+                session.write.flush().await?;
+                session.write.shutdown().await?;
+                return Ok(None);
+            }
+            Next::Tls => {
+                session.write.flush().await?;
+                return Ok(Some(session.read.into_inner().unsplit(session.write.into_inner())));
+            }
         }
     }
 }
@@ -126,8 +156,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         ))
     }
 
-    /// False once the client has said goodbye.
-    async fn command(&mut self, line: &str) -> io::Result<bool> {
+    async fn command(&mut self, line: &str) -> io::Result<Next> {
         let verb = line.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
             "LHLO" => self.hello(line).await?,
@@ -140,15 +169,28 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
             }
             "QUIT" => {
                 self.say("221 2.0.0 Bye").await?;
-                return Ok(false);
+                return Ok(Next::End);
             }
+            "STARTTLS" if self.proxy.tls.is_some() && !self.secured => return self.start_tls().await,
             "MAIL" | "RCPT" | "DATA" if !self.greeted => self.say("503 5.5.1 Say LHLO first").await?,
+            "MAIL" if self.proxy.tls.is_some() && !self.secured => self.say(NO_TLS).await?,
             "MAIL" => self.mail(line).await?,
             "RCPT" => self.recipient(line).await?,
             "DATA" => self.data().await?,
             _ => self.say("500 5.5.2 Unknown command").await?,
         }
-        Ok(true)
+        Ok(Next::Command)
+    }
+
+    /// What was said before counts for nothing afterwards (RFC 3207, 4.2), least of all what somebody in between has sent along
+    /// with the command.
+    async fn start_tls(&mut self) -> io::Result<Next> {
+        if !self.read.buffer().is_empty() {
+            self.say("501 5.5.1 Nothing may follow STARTTLS").await?;
+            return Ok(Next::End);
+        }
+        self.say("220 2.0.0 Go ahead").await?;
+        Ok(Next::Tls)
     }
 
     async fn hello(&mut self, line: &str) -> io::Result<()> {
@@ -158,7 +200,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Session<'_, C> {
         self.greeted = true;
         self.reset().await;
         let (name, size) = (self.proxy.name.clone(), self.proxy.config.limits.message);
-        for ability in [&name, "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"] {
+        let offered = (self.proxy.tls.is_some() && !self.secured).then_some("STARTTLS");
+        let abilities = [&name, "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"];
+        for ability in abilities.into_iter().chain(offered) {
             self.say(&format!("250-{ability}")).await?;
         }
         self.say(&format!("250 SIZE {size}")).await

@@ -3,13 +3,14 @@
 mod late;
 mod limits;
 mod merged;
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 use super::*;
@@ -113,6 +114,30 @@ impl Committer for Confirms {
     }
 }
 
+/// How a stage differs from another one.
+struct Setup {
+    manner: Manner,
+    outcome: Committed,
+    go: bool,
+    ready: Result<(), &'static str>,
+    /// The backend has to answer within this.
+    backend_limit: Duration,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Setup {
+    fn of(manner: Manner) -> Setup {
+        Setup {
+            manner,
+            outcome: Committed::Both,
+            go: true,
+            ready: Ok(()),
+            backend_limit: Duration::from_secs(10),
+            tls: None,
+        }
+    }
+}
+
 struct Stage {
     _folder: tempfile::TempDir,
     address: std::net::SocketAddr,
@@ -130,21 +155,23 @@ struct Stage {
 
 impl Stage {
     async fn new(manner: Manner, outcome: Committed, go: bool) -> Stage {
-        Stage::with(manner, outcome, go, Ok(())).await
+        let setup = Setup {
+            outcome,
+            go,
+            ..Setup::of(manner)
+        };
+        Stage::set_up(setup).await
     }
 
-    async fn with(manner: Manner, outcome: Committed, go: bool, ready: Result<(), &'static str>) -> Stage {
-        Stage::within(Duration::from_secs(10), manner, outcome, go, ready).await
-    }
-
-    /// The backend has to answer within this.
-    async fn within(
-        backend_limit: Duration,
-        manner: Manner,
-        outcome: Committed,
-        go: bool,
-        ready: Result<(), &'static str>,
-    ) -> Stage {
+    async fn set_up(setup: Setup) -> Stage {
+        let Setup {
+            manner,
+            outcome,
+            go,
+            ready,
+            backend_limit,
+            tls,
+        } = setup;
         let folder = tempfile::tempdir().expect("a folder");
         let backend: PathBuf = folder.path().join("lmtp");
         let socket = UnixListener::bind(&backend).expect("a socket");
@@ -179,6 +206,7 @@ impl Stage {
             listen: address,
             backend,
             peer_missing: Policy::Defer,
+            tls: tls.is_some(),
             limits: CommitLimits {
                 message: 1000,
                 recipients: 3,
@@ -193,6 +221,7 @@ impl Stage {
         let proxy = Proxy::new(
             config,
             "mail1".to_owned(),
+            tls,
             confirms.clone(),
             metrics.clone(),
             deliveries.clone(),
@@ -249,9 +278,9 @@ impl Stage {
     }
 }
 
-struct Client(BufReader<TcpStream>);
+struct Client<S = TcpStream>(BufReader<S>);
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, text: &str) {
         self.0.get_mut().write_all(text.as_bytes()).await.expect("sent");
     }
@@ -346,7 +375,11 @@ async fn with_accept_a_message_that_only_this_node_has_is_acknowledged_and_count
 
 #[tokio::test]
 async fn a_node_that_cannot_confirm_turns_mail_away_before_the_backend_sees_it() {
-    let stage = Stage::with(Manner::Takes, Committed::Both, true, Err("this node takes no mail now")).await;
+    let setup = Setup {
+        ready: Err("this node takes no mail now"),
+        ..Setup::of(Manner::Takes)
+    };
+    let stage = Stage::set_up(setup).await;
     let mut client = stage.client().await;
     assert_eq!(
         client.ask("MAIL FROM:<a@b>").await,

@@ -85,6 +85,7 @@ async fn messages_to_a_hundred_users_by_lmtp_are_on_both_nodes_when_they_are_ack
         listen: address,
         backend,
         peer_missing: Policy::Defer,
+        tls: false,
         limits: crate::config::CommitLimits::default(),
     };
     let committer = crate::proxy::Agent {
@@ -95,7 +96,14 @@ async fn messages_to_a_hundred_users_by_lmtp_are_on_both_nodes_when_they_are_ack
     let mail = crate::config::MailConfig::default();
     let deliveries = crate::deliveries::Deliveries::new(folder.path(), std::time::Duration::from_secs(3600), &mail);
     let name = "mail1".to_owned();
-    let proxy = crate::proxy::Proxy::new(config, name, Arc::new(committer), Arc::default(), Arc::new(deliveries));
+    let proxy = crate::proxy::Proxy::new(
+        config,
+        name,
+        None,
+        Arc::new(committer),
+        Arc::default(),
+        Arc::new(deliveries),
+    );
     tasks.spawn(crate::proxy::serve(listener, Arc::new(proxy)));
     let before = duo.nodes[0].pool.snapshots_taken();
     let answers = futures_all((0..100).map(|user| deliver(address, user))).await;

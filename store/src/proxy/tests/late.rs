@@ -8,10 +8,17 @@ const FROM_GATEWAY: &str =
 
 /// A message for anna, of which the backend has the end and has not answered in time.
 async fn put_off() -> (Stage, Client) {
-    let short = Duration::from_millis(100);
-    let stage = Stage::within(short, Manner::Dawdles, Committed::Both, true, Ok(())).await;
+    put_off_for("anna").await
+}
+
+async fn put_off_for(recipient: &str) -> (Stage, Client) {
+    let setup = Setup {
+        backend_limit: Duration::from_millis(100),
+        ..Setup::of(Manner::Dawdles)
+    };
+    let stage = Stage::set_up(setup).await;
     let mut client = stage.client().await;
-    client.begin(&["anna"]).await;
+    client.begin(&[recipient]).await;
     client.send(FROM_GATEWAY).await;
     assert!(client.reply().await.starts_with("451"));
     assert_eq!(stage.got(), 1);
@@ -53,12 +60,7 @@ async fn nothing_else_is_stored_in_the_mailbox_meanwhile() {
 
 #[tokio::test]
 async fn a_message_that_was_not_stored_after_all_is_stored_when_it_comes_again() {
-    let short = Duration::from_millis(100);
-    let stage = Stage::within(short, Manner::Dawdles, Committed::Both, true, Ok(())).await;
-    let mut client = stage.client().await;
-    client.begin(&["full"]).await;
-    client.send(FROM_GATEWAY).await;
-    assert!(client.reply().await.starts_with("451"));
+    let (stage, mut client) = put_off_for("full").await;
     stage.stored.send_replace(true);
     client.begin(&["full"]).await;
     client.send(FROM_GATEWAY).await;
