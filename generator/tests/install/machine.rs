@@ -88,8 +88,11 @@ case $verb in
     enable | disable)
         for unit in $units; do
             case $unit in *.*) ;; *) unit=$unit.service ;; esac
-            rm -f "$wants/$unit"
-            [ $verb = disable ] || ln -s "/usr/lib/systemd/system/$unit" "$wants/$unit"
+            # A link that is there stays, as with systemd: there is no moment without it.
+            case $verb in
+                disable) rm -f "$wants/$unit" ;;
+                enable) [ -L "$wants/$unit" ] || ln -s "/usr/lib/systemd/system/$unit" "$wants/$unit" ;;
+            esac
         done ;;
 esac
 "#;
