@@ -63,6 +63,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
+/// This node's certificate with its chain, and its key.
+fn identity(link: &LinkConfig) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let key = PrivateKeyDer::from_pem_file(&link.key).map_err(|error| file_error(&link.key, &error))?;
+    Ok((certificates(&link.certificate)?, key))
+}
+
 impl Tls {
     /// From the files that the configuration names.
     ///
@@ -78,8 +84,7 @@ impl Tls {
             roots.add(certificate)?;
         }
         let roots = Arc::new(roots);
-        let chain = certificates(&link.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&link.key).map_err(|error| file_error(&link.key, &error))?;
+        let (chain, key) = identity(link)?;
         let provider = Arc::new(ring::default_provider());
         let client = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -104,8 +109,7 @@ impl Tls {
     /// # Errors
     /// One of the files cannot be used.
     pub fn for_gateways(link: &LinkConfig) -> Result<TlsAcceptor, TlsError> {
-        let chain = certificates(&link.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&link.key).map_err(|error| file_error(&link.key, &error))?;
+        let (chain, key) = identity(link)?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()

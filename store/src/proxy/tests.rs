@@ -16,6 +16,10 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use super::*;
 use crate::config::{CommitLimits, Span};
 
+/// Ends a message that a gateway has given this queue id.
+const FROM_GATEWAY: &str =
+    "Received: from x\r\n\tby gw.test (Postfix) with ESMTP id A1;\r\n\tMon\r\n\r\nhello\r\n.\r\n";
+
 /// What the backend does with the text of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {

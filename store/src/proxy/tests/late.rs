@@ -2,10 +2,6 @@
 
 use super::*;
 
-/// Ends a message that a gateway has given this queue id.
-const FROM_GATEWAY: &str =
-    "Received: from x\r\n\tby gw.test (Postfix) with ESMTP id A1;\r\n\tMon\r\n\r\nhello\r\n.\r\n";
-
 /// A message for anna, of which the backend has the end and has not answered in time.
 async fn put_off() -> (Stage, Client) {
     put_off_for("anna").await

@@ -2,10 +2,6 @@
 
 use super::*;
 
-/// Ends a message that a gateway has given this queue id.
-const FROM_GATEWAY: &str =
-    "Received: from x\r\n\tby gw.test (Postfix) with ESMTP id A1;\r\n\tMon\r\n\r\nhello\r\n.\r\n";
-
 fn by_merge(mailbox: &str) -> crate::deliveries::Ids {
     [(mailbox.to_owned(), ["A1".to_owned()].into())].into()
 }
