@@ -255,6 +255,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_move_into_a_folder_of_any_name_is_done_again() {
+        let share = Share {
+            moved: vec![Moved {
+                from: format!("{HOME}/cur/1.M:2,S"),
+                to: format!("{HOME}/.G&APY-nderilmi&AV8-/cur/1.M:2,S"),
+            }],
+            ..Share::default()
+        };
+        let moved = "move -u anna@example.org Gönderilmiş mailbox-guid abc ( guid 1.M )";
+        assert_eq!(asked(&share, "nothing").await, [moved]);
+    }
+
+    #[tokio::test]
     async fn a_message_is_removed_only_where_it_was() {
         let share = Share {
             removed: vec![format!("{HOME}/cur/1.M:2,S"), format!("{HOME}/.Unknown/cur/2.M:2,S")],

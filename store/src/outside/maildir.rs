@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::names;
 use crate::config::MailConfig;
 
 /// The user of a path below the mountpoint, by a pattern like `{domain}/{user}`, and what of the path names the home.
@@ -76,8 +77,7 @@ pub fn mailbox_of(path: &str, mail: &MailConfig) -> Option<String> {
 }
 
 /// The folder to which a file or directory directly inside its directory belongs, as Dovecot names it with `/` between its
-/// parts: `INBOX`, `Lists/One`. `None` for a name that is encoded on disk (modified UTF-7, RFC 3501, section 5.1.3) or lies
-/// outside of a Maildir.
+/// parts: `INBOX`, `Lists/One`, `Entwürfe`. `None` for a name that no folder is stored by, or that lies outside of a Maildir.
 pub fn folder_of(path: &str, mail: &MailConfig) -> Option<String> {
     let (_, home) = user_of(path, &mail.homes)?;
     let inside = path[home.len()..].trim_start_matches('/');
@@ -89,8 +89,7 @@ pub fn folder_of(path: &str, mail: &MailConfig) -> Option<String> {
     };
     match name.as_str() {
         "" => Some("INBOX".to_owned()),
-        name if name.is_ascii() && !name.contains('&') => Some(name.to_owned()),
-        _ => None,
+        name => names::decoded(name),
     }
 }
 
@@ -171,7 +170,8 @@ mod tests {
         let of = |path: &str, mail: &MailConfig| mailbox_of(path, mail).expect("a message");
         assert_eq!(of("example.org/anna/Maildir/new/1", &fs), "INBOX");
         assert_eq!(of("example.org/anna/Maildir/Lists/One/cur/1:2,", &fs), "Lists/One");
-        assert_eq!(of("example.org/anna/Maildir/Entw&APw-rfe/cur/1", &fs), "INBOX");
+        assert_eq!(of("example.org/anna/Maildir/Entw&APw-rfe/cur/1", &fs), "Entwürfe");
+        assert_eq!(of("example.org/anna/Maildir/R&D/cur/1", &fs), "INBOX");
         let plain = mail("", None);
         assert_eq!(of("example.org/anna/cur/1", &plain), "INBOX");
         assert_eq!(of("example.org/anna/.Lists.One/cur/1", &plain), "Lists/One");

@@ -5,6 +5,7 @@ mod homes;
 mod maildir;
 mod merge;
 mod mounts;
+mod names;
 mod share;
 mod stash;
 mod uids;
