@@ -46,6 +46,8 @@ struct State {
     merged: HashSet<Key>,
     /// What mailboxes had got last when they were looked at.
     last: HashMap<String, BTreeSet<String>>,
+    /// Take-overs so far.
+    take_overs: u64,
 }
 
 /// What was delivered last.
@@ -144,7 +146,9 @@ impl Deliveries {
 
     /// Begins a take-over, behind closed doors: what is known of mailboxes is of another store, perhaps.
     pub fn forget(&self) {
-        self.state().last.clear();
+        let mut state = self.state();
+        state.last.clear();
+        state.take_overs += 1;
     }
 
     /// The queue id of a message with this head, if it comes from a gateway.
@@ -155,17 +159,30 @@ impl Deliveries {
     /// Finds out what these mailboxes have got last, where nobody has looked yet: to be called before [`Deliveries::begin`].
     pub async fn look(&self, mailboxes: &[String]) {
         for mailbox in mailboxes {
-            if self.state().last.contains_key(mailbox) {
-                continue;
-            }
-            let home = self.mountpoint.join(home_of(mailbox, &self.homes));
-            let gateways = self.gateways.clone();
-            let found = tokio::task::spawn_blocking(move || newest_ids(&home, UNANSWERED, &gateways)).await;
-            // Another delivery to it may have begun meanwhile, and what that brings is no part of it.
-            if let Ok(found) = found {
-                self.state().last.entry(mailbox.clone()).or_insert(found);
-            }
+            while self.look_into(mailbox).await {}
         }
+    }
+
+    /// True if the store was replaced meanwhile, perhaps, so that nothing is known yet.
+    async fn look_into(&self, mailbox: &str) -> bool {
+        let before = {
+            let state = self.state();
+            if state.last.contains_key(mailbox) {
+                return false;
+            }
+            state.take_overs
+        };
+        let home = self.mountpoint.join(home_of(mailbox, &self.homes));
+        let gateways = self.gateways.clone();
+        let found = tokio::task::spawn_blocking(move || newest_ids(&home, UNANSWERED, &gateways)).await;
+        let Ok(found) = found else { return false };
+        let mut state = self.state();
+        if state.take_overs != before {
+            return true;
+        }
+        // Another delivery to it may have begun meanwhile, and what that brings is no part of it.
+        state.last.entry(mailbox.to_owned()).or_insert(found);
+        false
     }
 
     /// Begins to deliver a message.
@@ -403,6 +420,28 @@ mod tests {
         fs::remove_file(root.path().join("example.org/anna/new/1.M.h")).expect("removed");
         deliveries.forget();
         deliveries.look(&anna).await;
+        assert!(deliveries.begin(&anna, "A1").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_look_into_a_store_that_is_replaced_meanwhile_is_begun_anew() {
+        let (root, deliveries, anna) = with_mail();
+        let message = root.path().join("example.org/anna/new/1.M.h");
+        fs::remove_file(&message).expect("removed");
+        let pipe = std::process::Command::new("mkfifo").arg(&message).status();
+        assert!(pipe.expect("it can run").success());
+        let (looking, mailboxes) = (deliveries.clone(), anna.clone());
+        let look = tokio::spawn(async move { looking.look(&mailboxes).await });
+        let end = message.clone();
+        // Opens when the look reads at the other end.
+        let end = tokio::task::spawn_blocking(move || File::options().write(true).open(end));
+        let mut end = end.await.expect("no panic").expect("a pipe");
+        deliveries.forget();
+        fs::remove_file(&message).expect("removed");
+        end.write_all(b"Received: from x by gw.test with ESMTP id A1;\n\n")
+            .expect("written");
+        drop(end);
+        look.await.expect("no panic");
         assert!(deliveries.begin(&anna, "A1").is_ok());
     }
 
