@@ -36,6 +36,10 @@ const REMEMBERED: usize = 100_000;
 /// has not more of them under way to one mailbox than it has connections.
 const UNANSWERED: usize = 100;
 
+/// What came so long before a mailbox's last message is in Dovecot's record, which is written right after each message and in
+/// the pool some seconds later. On a large system nearly every mailbox is read for one or two messages so.
+const RECORDED: Duration = Duration::from_secs(3600);
+
 /// Mailbox and queue id.
 type Key = (String, String);
 
@@ -174,7 +178,7 @@ impl Deliveries {
         };
         let home = self.mountpoint.join(home_of(mailbox, &self.homes));
         let gateways = self.gateways.clone();
-        let found = tokio::task::spawn_blocking(move || newest_ids(&home, UNANSWERED, &gateways)).await;
+        let found = tokio::task::spawn_blocking(move || newest_ids(&home, RECORDED, UNANSWERED, &gateways)).await;
         let Ok(found) = found else { return false };
         let mut state = self.state();
         if state.take_overs != before {

@@ -131,6 +131,7 @@ passes_on_the_simulation! {
     store_both_down_passes: "store-both-down",
     store_switchover_passes: "store-switchover",
     store_roll_passes: "store-roll",
+    store_changes_passes: "store-changes",
     store_zil_tail_passes: "store-zil-tail",
     store_disk_full_passes: "store-disk-full",
     store_reseed_passes: "store-reseed",

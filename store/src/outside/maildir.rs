@@ -1,7 +1,10 @@
 //! How mail lies on disk: which user a path belongs to, and what a Maildir file is called.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::names;
 use crate::config::MailConfig;
@@ -37,12 +40,18 @@ pub fn home_of(user: &str, homes: &str) -> String {
     homes.replace("{user}", name).replace("{domain}", domain)
 }
 
-/// Queue ids of the newest messages of a home, by the times in their names; not of more than so many messages.
-pub fn newest_ids(home: &Path, most: usize, gateways: &[String]) -> BTreeSet<String> {
-    let time = |base: &str| base.split('.').next().and_then(|time| time.parse::<u64>().ok());
-    let mut messages = messages(home);
-    messages.sort_by_key(|(base, _)| std::cmp::Reverse(time(base)));
-    let newest = messages.iter().take(most);
+/// Queue ids of the newest messages of a home, by the times in their names: of those that came within `period` before the
+/// last one, and not of more than so many.
+pub fn newest_ids(home: &Path, period: Duration, most: usize, gateways: &[String]) -> BTreeSet<String> {
+    let time = |base: &str| base.split('.').next()?.parse().ok().map(Duration::from_secs);
+    let messages = messages(home).into_iter();
+    let mut messages: Vec<_> = messages.filter_map(|(base, path)| Some((time(&base)?, path))).collect();
+    messages.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    let last = messages.first().map_or(Duration::ZERO, |(last, _)| *last);
+    let newest = messages
+        .iter()
+        .take(most)
+        .take_while(|(time, _)| last - *time <= period);
     newest.filter_map(|(_, path)| gateway_id_of(path, gateways)).collect()
 }
 
@@ -135,9 +144,11 @@ const HEAD: u64 = 64 * 1024;
 
 /// The queue id of a message on disk; `None` as well if it cannot be read.
 pub fn gateway_id_of(path: &Path, gateways: &[String]) -> Option<String> {
-    use std::io::Read;
-    let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let mut file = BufReader::new(File::open(path).ok()?.take(HEAD));
+    let (mut head, mut line) = (Vec::new(), 0);
+    while file.read_until(b'\n', &mut head).ok()? > 0 && !matches!(&head[line..], b"\n" | b"\r\n") {
+        line = head.len();
+    }
     gateway_id(&String::from_utf8_lossy(&head), gateways)
 }
 
@@ -191,8 +202,8 @@ mod tests {
         assert_eq!(home_of("anna", "users/{user}"), "users/anna");
     }
 
-    #[test]
-    fn the_newest_messages_are_found_in_all_folders() {
+    /// Queue ids of the newest messages among three: A1 came at 9 s, A2 at 100 s, and A3 into another folder at 99 s.
+    fn newest(period: u64, most: usize) -> Vec<String> {
         let home = tempfile::tempdir().expect("a folder");
         for (name, id) in [
             ("new/9.M1.h", "A1"),
@@ -203,8 +214,37 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             fs::write(path, format!("Received: from x by gw.test with ESMTP id {id};\n\n")).expect("written");
         }
-        let ids = newest_ids(home.path(), 2, &["gw.test".to_owned()]);
-        assert_eq!(ids, BTreeSet::from(["A2".to_owned(), "A3".to_owned()]));
+        let ids = newest_ids(home.path(), Duration::from_secs(period), most, &["gw.test".to_owned()]);
+        ids.into_iter().collect()
+    }
+
+    #[test]
+    fn the_newest_messages_are_found_in_all_folders() {
+        assert_eq!(newest(1000, 2), ["A2", "A3"]);
+        assert_eq!(newest(1000, 3), ["A1", "A2", "A3"]);
+    }
+
+    #[test]
+    fn what_came_long_before_the_last_message_is_not_read() {
+        assert_eq!(newest(90, 3), ["A2", "A3"]);
+        assert_eq!(newest(0, 3), ["A2"]);
+    }
+
+    #[test]
+    fn only_the_head_of_a_message_tells() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("1.M.h");
+        let id = |text: &str| {
+            fs::write(&path, text).expect("written");
+            gateway_id_of(&path, &["gw.test".to_owned()])
+        };
+        let line = "Received: by gw.test id A1";
+        assert_eq!(
+            id(&format!("Subject: x\r\n{line}\r\n\r\nHello\r\n")),
+            Some("A1".to_owned())
+        );
+        assert_eq!(id(line), Some("A1".to_owned()));
+        assert_eq!(id(&format!("Subject: x\n\n{line}\n\n")), None);
     }
 
     #[test]
