@@ -98,11 +98,19 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// What its owner has marked since the take-over is not removed any more: he found it there, and goes by it.
     async fn removals(&self, share: &Share) {
-        for (place, paths) in grouped(share.removed.iter().map(|path| (maildir::place(path), path))) {
+        let places = share
+            .removed
+            .iter()
+            .map(|path| ((maildir::place(path), as_marked(path)), path));
+        for ((place, marks), paths) in grouped(places) {
             let guids: Vec<&str> = paths.iter().filter_map(|path| maildir::message(path)).collect();
             match self.folder(place) {
-                Some(folder) => self.told("removals", self.each(&["expunge"], &[], &folder, &guids).await),
+                Some(folder) => {
+                    let unchanged = [folder.as_slice(), &marks].concat();
+                    self.told("removals", self.each(&["expunge"], &[], &unchanged, &guids).await);
+                }
                 None => warn!(
                     "{}: removals from {place} stay undone: Dovecot does not know the folder",
                     self.user
@@ -111,13 +119,7 @@ impl<'a> Changes<'a> {
         }
     }
 
-    async fn each(
-        &self,
-        verb: &[&str],
-        words: &[&str],
-        folder: &[String; 2],
-        guids: &[&str],
-    ) -> Result<(), OutsideError> {
+    async fn each(&self, verb: &[&str], words: &[&str], folder: &[String], guids: &[&str]) -> Result<(), OutsideError> {
         for some in guids.chunks(TOGETHER) {
             let mut line = self.line(verb, words);
             line.extend(query(folder, some));
@@ -173,7 +175,21 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn query(folder: &[String; 2], guids: &[&str]) -> Vec<String> {
+/// A query for messages with the flags that this one has in its name and no others, keywords aside.
+fn as_marked(path: &str) -> Vec<String> {
+    let set = maildir::flags(path);
+    let all = [
+        ('D', "DRAFT"),
+        ('F', "FLAGGED"),
+        ('R', "ANSWERED"),
+        ('S', "SEEN"),
+        ('T', "DELETED"),
+    ];
+    let not = |letter| if set.contains(&letter) { "" } else { "UN" };
+    all.map(|(letter, flag)| format!("{}{flag}", not(letter))).to_vec()
+}
+
+fn query(folder: &[String], guids: &[&str]) -> Vec<String> {
     let mut query = folder.to_vec();
     query.extend(any_of(guids.iter().copied()));
     query
@@ -268,12 +284,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_removed_only_where_it_was() {
+    async fn a_message_is_removed_only_where_it_was_and_as_it_was() {
         let share = Share {
-            removed: vec![format!("{HOME}/cur/1.M:2,S"), format!("{HOME}/.Unknown/cur/2.M:2,S")],
+            removed: ["cur/1.M:2,FS", "cur/2.M:2,S", "cur/3.M:2,FSa", ".Unknown/cur/4.M:2,S"]
+                .map(|path| format!("{HOME}/{path}"))
+                .to_vec(),
             ..Share::default()
         };
-        let removal = "expunge -u anna@example.org mailbox-guid abc ( guid 1.M )";
-        assert_eq!(asked(&share, "nothing").await, [removal]);
+        let anna = "expunge -u anna@example.org mailbox-guid abc UNDRAFT";
+        let removals = [
+            format!("{anna} FLAGGED UNANSWERED SEEN UNDELETED ( guid 1.M OR guid 3.M )"),
+            format!("{anna} UNFLAGGED UNANSWERED SEEN UNDELETED ( guid 2.M )"),
+        ];
+        assert_eq!(asked(&share, "nothing").await, removals);
     }
 }
