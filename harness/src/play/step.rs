@@ -221,7 +221,10 @@ impl Stage {
                     let seen = last_line(&output.stdout).unwrap_or("nothing");
                     Err(Miss::NotYet(format!("`{wanted}` is not in its output: {seen}")))
                 }
-                _ => Ok(format!("status {}", output.status)),
+                _ => Ok(match last_line(&output.stdout) {
+                    Some(said) => format!("status {}: {said}", output.status),
+                    None => format!("status {}", output.status),
+                }),
             }
         })
         .await
