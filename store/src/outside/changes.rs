@@ -236,6 +236,18 @@ mod tests {
         asked.lines().map(str::to_owned).collect()
     }
 
+    /// A message of INBOX went into this folder.
+    fn moved_to(folder: &str) -> Share {
+        let moved = Moved {
+            from: format!("{HOME}/cur/1.M:2,S"),
+            to: format!("{HOME}/{folder}/cur/1.M:2,S"),
+        };
+        Share {
+            moved: vec![moved],
+            ..Share::default()
+        }
+    }
+
     #[tokio::test]
     async fn flags_are_set_wherever_the_message_lies_now() {
         let flagged = |name: &str| Flagged {
@@ -258,13 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_move_makes_the_folder_that_is_not_there() {
-        let share = Share {
-            moved: vec![Moved {
-                from: format!("{HOME}/cur/1.M:2,S"),
-                to: format!("{HOME}/.Lists.One/cur/1.M:2,S"),
-            }],
-            ..Share::default()
-        };
+        let share = moved_to(".Lists.One");
         let moved = "move -u anna@example.org Lists/One mailbox-guid abc ( guid 1.M )";
         let create = "mailbox create -u anna@example.org -s Lists/One";
         assert_eq!(asked(&share, "move").await, [moved, create, moved]);
@@ -272,13 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_move_into_a_folder_of_any_name_is_done_again() {
-        let share = Share {
-            moved: vec![Moved {
-                from: format!("{HOME}/cur/1.M:2,S"),
-                to: format!("{HOME}/.G&APY-nderilmi&AV8-/cur/1.M:2,S"),
-            }],
-            ..Share::default()
-        };
+        let share = moved_to(".G&APY-nderilmi&AV8-");
         let moved = "move -u anna@example.org Gönderilmiş mailbox-guid abc ( guid 1.M )";
         assert_eq!(asked(&share, "nothing").await, [moved]);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::names;
 use crate::config::MailConfig;
@@ -41,17 +41,16 @@ pub fn home_of(user: &str, homes: &str) -> String {
 }
 
 /// Queue ids of the newest messages of a home, by the times in their names: of those that came within `period` before the
-/// last one, and not of more than so many.
+/// last one or later, and not of more than so many. A time to come, which a wrong clock or another system gave, is no last one.
 pub fn newest_ids(home: &Path, period: Duration, most: usize, gateways: &[String]) -> BTreeSet<String> {
     let time = |base: &str| base.split('.').next()?.parse().ok().map(Duration::from_secs);
     let messages = messages(home).into_iter();
     let mut messages: Vec<_> = messages.filter_map(|(base, path)| Some((time(&base)?, path))).collect();
     messages.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
-    let last = messages.first().map_or(Duration::ZERO, |(last, _)| *last);
-    let newest = messages
-        .iter()
-        .take(most)
-        .take_while(|(time, _)| last - *time <= period);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let last = messages.iter().map(|(time, _)| *time).find(|time| *time <= now);
+    let since = last.unwrap_or_default().saturating_sub(period);
+    let newest = messages.iter().take(most).take_while(|(time, _)| *time >= since);
     newest.filter_map(|(_, path)| gateway_id_of(path, gateways)).collect()
 }
 
@@ -202,14 +201,16 @@ mod tests {
         assert_eq!(home_of("anna", "users/{user}"), "users/anna");
     }
 
-    /// Queue ids of the newest messages among three: A1 came at 9 s, A2 at 100 s, and A3 into another folder at 99 s.
-    fn newest(period: u64, most: usize) -> Vec<String> {
+    const THREE: [(&str, &str); 3] = [
+        ("new/9.M1.h", "A1"),
+        ("cur/100.M1.h:2,S", "A2"),
+        (".Junk/new/99.M1.h", "A3"),
+    ];
+
+    /// Queue ids of the newest of these messages.
+    fn newest(messages: &[(&str, &str)], period: u64, most: usize) -> Vec<String> {
         let home = tempfile::tempdir().expect("a folder");
-        for (name, id) in [
-            ("new/9.M1.h", "A1"),
-            ("cur/100.M1.h:2,S", "A2"),
-            (".Junk/new/99.M1.h", "A3"),
-        ] {
+        for (name, id) in messages {
             let path = home.path().join(name);
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             fs::write(path, format!("Received: from x by gw.test with ESMTP id {id};\n\n")).expect("written");
@@ -220,14 +221,20 @@ mod tests {
 
     #[test]
     fn the_newest_messages_are_found_in_all_folders() {
-        assert_eq!(newest(1000, 2), ["A2", "A3"]);
-        assert_eq!(newest(1000, 3), ["A1", "A2", "A3"]);
+        assert_eq!(newest(&THREE, 1000, 2), ["A2", "A3"]);
+        assert_eq!(newest(&THREE, 1000, 3), ["A1", "A2", "A3"]);
     }
 
     #[test]
     fn what_came_long_before_the_last_message_is_not_read() {
-        assert_eq!(newest(90, 3), ["A2", "A3"]);
-        assert_eq!(newest(0, 3), ["A2"]);
+        assert_eq!(newest(&THREE, 90, 3), ["A2", "A3"]);
+        assert_eq!(newest(&THREE, 0, 3), ["A2"]);
+    }
+
+    #[test]
+    fn a_message_from_a_time_to_come_hides_no_other() {
+        let messages = [&THREE[..], &[("new/99999999999.M1.h", "A4")]].concat();
+        assert_eq!(newest(&messages, 1, 4), ["A2", "A3", "A4"]);
     }
 
     #[test]
