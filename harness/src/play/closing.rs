@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::expect::{self, SOON};
 use super::look;
 use super::run::Run;
-use super::step::{Miss, Stage, poll};
+use super::step::{BROKEN_FOR_CERTAIN, Miss, Stage, poll};
 use super::store;
 use super::traffic::Tasks;
 use crate::record::{StepResult, What, micros};
@@ -25,10 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(8 * 60);
 
 /// With a machine gone that no fault took away, each closing step looks once and waits for nothing.
 const FALLEN: Duration = Duration::from_secs(2);
-
-/// How often over a promised time to converge may pass before the wait for it ends: by then the promise is broken for
-/// certain, and how far it was missed is known well enough.
-const BROKEN_FOR_CERTAIN: u32 = 5;
 
 /// Closes a run and says whether the cluster is healthy at its end. `first` is the position of the first closing step,
 /// `promised` the time in which the databases must converge.

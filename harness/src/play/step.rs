@@ -24,6 +24,10 @@ const TELL: Duration = Duration::from_secs(20);
 /// By how much the guard of a command grows at most on slow machines.
 const LONGEST_COMMAND: f64 = 4.0;
 
+/// How often over a promised time may pass before the wait for what was promised ends: by then the promise is broken for
+/// certain, and how far it was missed is known well enough.
+pub(super) const BROKEN_FOR_CERTAIN: u32 = 5;
+
 /// Where the steps are taken: what is broken at the moment, and what came of the steps so far.
 pub(super) struct Stage {
     pub run: Arc<Run>,
@@ -193,13 +197,8 @@ impl Stage {
         }
     }
 
-    /// The guard of a step. A command's grows less than that of what boots machines: what fails again and again will go on to.
     fn within(&self, step: &Step) -> Duration {
-        let stretched = self.run.stretch(step.within);
-        match step.action {
-            Action::Run(_) => stretched.min(step.within.mul_f64(LONGEST_COMMAND)),
-            _ => stretched,
-        }
+        guard(step, self.run.stretch(step.within))
     }
 
     async fn command(&self, command: &Command, until: Instant) -> StepResult {
@@ -307,6 +306,17 @@ async fn bounded<T>(
     }
 }
 
+/// The guard of a step, of what it is stretched to on a slow machine. A command's grows less than that of what boots
+/// machines: what fails again and again will go on to. Nor does anybody wait for what comes far too late anyway.
+fn guard(step: &Step, stretched: Duration) -> Duration {
+    let longest = match (&step.action, step.budget) {
+        (Action::Run(_), _) => step.within.mul_f64(LONGEST_COMMAND),
+        (_, Some(budget)) => step.within.max(budget * BROKEN_FOR_CERTAIN),
+        (_, None) => stretched,
+    };
+    stretched.min(longest)
+}
+
 /// A promise that was kept too late was not kept.
 fn keep_promise(result: StepResult, budget: Option<Duration>, took: Duration) -> StepResult {
     match (result, budget) {
@@ -324,4 +334,39 @@ fn keep_promise(result: StepResult, budget: Option<Duration>, took: Duration) ->
 
 fn last_line(text: &str) -> Option<&str> {
     text.lines().rev().map(str::trim).find(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::expectation::Expectation;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn step(budget: Option<u64>) -> Step {
+        Step {
+            title: "All mail is there".into(),
+            action: Action::Expect(Expectation::AllDelivered),
+            within: MINUTE,
+            budget: budget.map(Duration::from_secs),
+            after: None,
+            store: None,
+            position: 0,
+        }
+    }
+
+    #[test]
+    fn a_guard_without_a_promise_is_stretched_as_far_as_the_machine_is_slow() {
+        assert_eq!(guard(&step(None), MINUTE * 16), MINUTE * 16);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_promise_that_is_broken_for_certain() {
+        assert_eq!(guard(&step(Some(20)), MINUTE * 16), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn a_promise_does_not_shorten_the_guard_as_it_is_written() {
+        assert_eq!(guard(&step(Some(1)), MINUTE * 16), MINUTE);
+    }
 }
