@@ -2,6 +2,7 @@
 //! (`250ms`, `10s`, `14d`); every time limit of the agent is here.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -247,8 +248,9 @@ pub struct CommitLimits {
     pub recipients: usize,
     /// Connections at a time.
     pub connections: usize,
-    /// Messages that are given to Dovecot at a time; the others wait for their turn. More of them only wait for each
-    /// other's locks.
+    /// Messages that are given to Dovecot at a time; the others wait for their turn. Twice the machine's processors by
+    /// default: more of them only wait for each other's locks, and keep log-ins from the processors when the gateways bring
+    /// everything that waited for a new writer.
     pub deliveries: usize,
     /// Longest wait for a turn. The gateway has to wait longer for an answer to MAIL (`lmtp_mail_timeout` in Postfix).
     pub turn: Span,
@@ -266,7 +268,7 @@ impl Default for CommitLimits {
             message: 100 * 1024 * 1024,
             recipients: 1000,
             connections: 500,
-            deliveries: 16,
+            deliveries: 2 * std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             turn: seconds(30),
             client: seconds(300),
             backend: seconds(120),

@@ -59,7 +59,8 @@ const IDS: &str = r#"
 
 /// Looks until a file of the last minutes carries the id, and says when that began and ended by the machine's own uptime.
 /// It looks again and again since a received stream changes files below the mount without a word to inotify; it is one
-/// process which reads no file twice, so that looking does not take the processor from the node that it looks at.
+/// process which reads no file twice, and looks less often the longer it waits (it is late by a twentieth at most), so that
+/// looking does not take the processor from the node that it looks at.
 const AWAIT: &str = r#"
     my ($root, $id, $limit) = @ARGV;
     my %known;
@@ -89,7 +90,8 @@ const AWAIT: &str = r#"
     until (lies_in($root, 0)) {
         $looks++;
         exit 1 if uptime() >= $began + $limit;
-        select(undef, undef, undef, 0.05);
+        my $pause = (uptime() - $began) / 20;
+        select(undef, undef, undef, $pause < 0.05 ? 0.05 : $pause);
     }
     print join(' ', $began, uptime(), $looks), "\n";"#;
 

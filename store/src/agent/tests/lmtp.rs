@@ -86,7 +86,11 @@ async fn messages_to_a_hundred_users_by_lmtp_are_on_both_nodes_when_they_are_ack
         backend,
         peer_missing: Policy::Defer,
         tls: false,
-        limits: crate::config::CommitLimits::default(),
+        limits: crate::config::CommitLimits {
+            // However many processors this machine has.
+            deliveries: 16,
+            ..crate::config::CommitLimits::default()
+        },
     };
     let committer = crate::proxy::Agent {
         commands: duo.nodes[0].commands.clone(),
