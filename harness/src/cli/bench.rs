@@ -167,6 +167,7 @@ async fn launch(cluster: &ClusterFile, begin: Begin) -> Result<QemuFleet, Launch
         seed: 0,
         report: PathBuf::from("report/bench"),
         begin,
+        processors: 1,
         warm_up: false,
         fake: false,
         defect: None,

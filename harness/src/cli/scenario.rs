@@ -43,6 +43,9 @@ pub struct ScenarioArgs {
     /// Boot from the images instead of going on from a restore point; one booted cluster serves all scenarios
     #[arg(long)]
     cold: bool,
+    /// Processors of each mail node. Under emulation a second one costs the host twice the time for the same work
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16), conflicts_with = "fake")]
+    processors: u32,
     /// How many scenarios play side by side, each on its own copy of the cluster [default: by processors and memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with = "cold")]
     jobs: Option<u16>,
@@ -111,6 +114,7 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
             .clone()
             .unwrap_or_else(|| Path::new("report").join(format!("{time}-{title}"))),
         cold: args.cold,
+        processors: args.processors,
         keep: args.keep,
         begin_until: args.begin_within.map(|Span(within)| Instant::now() + within),
         end_until: args.end_within.map(|Span(within)| Instant::now() + within),
@@ -234,6 +238,7 @@ mod tests {
             seed: None,
             rounds: None,
             cold: false,
+            processors: 1,
             report: None,
             keep: false,
             jobs: None,

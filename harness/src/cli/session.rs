@@ -66,6 +66,8 @@ pub struct Options {
     pub report: PathBuf,
     /// Boot from the images.
     pub cold: bool,
+    /// Processors of each mail node.
+    pub processors: u32,
     /// How many scenarios play side by side, each on a copy of its own.
     pub jobs: usize,
     /// Leave the last cluster running until Ctrl-C.
@@ -375,6 +377,7 @@ impl Session<'_> {
             seed: self.options.seed,
             report: self.options.report.join("launch").join(folder),
             begin: Begin::cold(self.options.cold),
+            processors: self.options.processors,
             warm_up: true,
             fake: self.group.fake,
             defect: self.group.defect,

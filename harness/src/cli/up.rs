@@ -29,6 +29,9 @@ pub struct UpArgs {
     /// Boot from the images instead of going on from a restore point
     #[arg(long)]
     cold: bool,
+    /// Processors of each mail node. Under emulation a second one costs the host twice the time for the same work
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    processors: u32,
     /// Folder for consoles and journals, should it not come up [default: report/NAME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -61,6 +64,7 @@ pub fn run(args: &UpArgs) -> Result<Exit, Unusable> {
             .clone()
             .unwrap_or_else(|| PathBuf::from("report").join(&args.name)),
         begin: Begin::cold(args.cold),
+        processors: args.processors,
         warm_up: true,
         fake: false,
         defect: None,

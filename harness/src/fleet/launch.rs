@@ -93,6 +93,8 @@ pub struct LaunchRequest {
     pub report: PathBuf,
     /// What the machines begin as.
     pub begin: Begin,
+    /// Processors of each mail node; the other machines have one.
+    pub processors: u32,
     /// Under emulation, log in once on every mail node before anything else: see the fleet's warm-up.
     pub warm_up: bool,
     /// Play on the simulation instead of machines.

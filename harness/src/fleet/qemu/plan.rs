@@ -168,8 +168,8 @@ impl<'a> Plan<'a> {
             memory,
             start: Start::Boot,
             // With two, Linux has to tell the other one of every changed mapping, which is dear under emulation: sixty messages
-            // cost a mail node with a store 39 to 57 s of processor time instead of 21 s.
-            cpus: 1,
+            // cost a mail node with a store 39 to 57 s of processor time instead of 21 s. So one unless more are asked for.
+            cpus: if role == Role::Mail { self.request.processors } else { 1 },
             // rspamd compiles the list of public suffixes with Hyperscan at its first start: seconds of a processor, and more
             // than four minutes of an emulated one. Where Hyperscan cannot run (without SSSE3) it builds a tree of its own,
             // as on other architectures.
