@@ -377,8 +377,8 @@ pub trait Fleet: Send + Sync {
         copy::ids(self, node, user).await
     }
 
-    /// Waits until a message lies on a node's disk, and tells how long that took there, counted from a moment after the
-    /// call. So it was there no earlier than that long after the call, and no later than this returns.
+    /// Waits until a message lies on a node's disk, and tells how long it took to be seen there, counted from a moment after
+    /// the call. It came earlier by a twentieth of that at most, or by 50 ms.
     async fn store_await(&self, node: &str, user: &str, id: &str, deadline: Duration) -> Result<Arrival, FleetError> {
         copy::wait_for(self, node, user, id, deadline).await
     }
