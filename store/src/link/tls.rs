@@ -110,10 +110,12 @@ impl Tls {
     /// One of the files cannot be used.
     pub fn for_gateways(link: &LinkConfig) -> Result<TlsAcceptor, TlsError> {
         let (chain, key) = identity(link)?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
+        // Postfix writes each ticket to its cache (tlsmgr(8)) over the one before, and resumes with the last.
+        config.send_tls13_tickets = 1;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 

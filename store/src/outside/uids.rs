@@ -1,15 +1,17 @@
 //! At a take-over, folders that were active lately get a higher next UID (doveadm-mailbox(1), `update --min-next-uid`):
 //! clients may have seen UIDs for mail that only the other node has, and they must not come again. All folders of one name
 //! are lifted by one command, above the highest next UID among them: starting a command for each would keep the doors of a
-//! large cluster closed for minutes.
+//! large cluster closed for minutes. As many names as there are processors are lifted at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use futures_util::{StreamExt, stream};
 use tracing::warn;
 
 use super::{maildir, run, run_well, well};
@@ -44,11 +46,13 @@ pub async fn lift(mail: &MailConfig, mountpoint: &Path) -> Result<Vec<String>, O
     let active = tokio::task::spawn_blocking(move || active(&root, &config, since))
         .await
         .map_err(|error| OutsideError(error.to_string()))?;
-    let mut first = Ok(());
+    let at_a_time = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut folders = Vec::new();
     for (name, folder) in &active.folders {
-        let done = lift_folder(mail, name, folder).await;
-        first = first.and(done);
+        folders.push(lift_folder(mail, name, folder));
     }
+    let lifted: Vec<_> = stream::iter(folders).buffered(at_a_time).collect().await;
+    let mut first = lifted.into_iter().collect::<Result<(), _>>();
     for user in &active.asked {
         let done = lift_user(mail, user).await;
         first = first.and(done);
