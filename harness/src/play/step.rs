@@ -261,27 +261,29 @@ pub(super) async fn poll(
     mut attempt: impl AsyncFnMut() -> Result<String, Miss>,
 ) -> StepResult {
     let began = Instant::now();
-    let mut last = "nothing was seen".to_owned();
+    let mut last = None;
     let mut told = began;
     loop {
+        let left = until.saturating_duration_since(Instant::now());
         // An attempt has deadlines of its own; this one catches what ignores them.
-        let limit = until.saturating_duration_since(Instant::now()) + Duration::from_secs(30);
-        match timeout(limit, attempt()).await {
+        match timeout(left + Duration::from_secs(30), attempt()).await {
             Ok(Ok(detail)) => return StepResult::Held { detail },
             Ok(Err(Miss::Wrong(detail))) => return StepResult::Broken { detail },
-            Ok(Err(Miss::NotYet(reason))) => last = reason,
-            Err(_) => {}
+            // An attempt that had no time left says only that; what was seen before says why.
+            Ok(Err(Miss::NotYet(reason))) if last.is_none() || !left.is_zero() => last = Some(reason),
+            Ok(Err(Miss::NotYet(_))) | Err(_) => {}
         }
+        let seen = last.as_deref().unwrap_or("nothing was seen");
         if told.elapsed() >= TELL {
             told = Instant::now();
-            run.observer.waiting(&last, began.elapsed());
+            run.observer.waiting(seen, began.elapsed());
         }
         if Instant::now() >= until {
             let waited = span(Duration::from_millis(
                 began.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
             ));
             return StepResult::Broken {
-                detail: format!("{last} (waited {waited})"),
+                detail: format!("{seen} (waited {waited})"),
             };
         }
         sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;

@@ -258,6 +258,15 @@ async fn a_machine_that_dies_without_a_fault_ends_the_run_soon_and_without_a_ver
 }
 
 #[tokio::test(start_paused = true)]
+async fn why_a_step_did_not_hold_is_what_was_seen_before_its_time_was_over() {
+    let text = "name = \"x\"\nsummary = \"x\"\n\
+        [[step]]\nrun = [\"false\"]\nnode = \"lb\"\nwithin = \"2s\"\n";
+    let refused = parse(text).expect("a valid scenario").scenario;
+    let (_, _, story) = simulate(&refused, 1).await;
+    assert!(story.contains("status 1 where 0 is expected"), "{story}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_seed_gives_the_same_record() {
     let failover = scenario("failover");
     let (_, first, _) = simulate(&failover, 11).await;

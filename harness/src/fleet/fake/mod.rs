@@ -369,8 +369,12 @@ impl Fleet for FakeFleet {
         }
     }
 
-    async fn exec(&self, node: &str, argv: &[String], _deadline: Duration) -> Result<ExecOutput, FleetError> {
-        sleep(Duration::from_millis(100)).await;
+    async fn exec(&self, node: &str, argv: &[String], deadline: Duration) -> Result<ExecOutput, FleetError> {
+        let takes = Duration::from_millis(100);
+        sleep(takes.min(deadline)).await;
+        if deadline < takes {
+            return Err(error(node, &argv.join(" "), "not done in time"));
+        }
         self.look()
             .exec(node, argv)
             .map_err(|reason| error(node, &argv.join(" "), reason))
