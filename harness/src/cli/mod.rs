@@ -9,6 +9,7 @@ mod jobs;
 mod library;
 mod list;
 mod live;
+mod machines;
 mod man;
 mod plan;
 mod restore;

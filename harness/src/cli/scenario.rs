@@ -9,6 +9,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::jobs;
 use super::library::{self, Entry, Shelf, Unusable};
+use super::machines::MachineArgs;
 use super::session::{self, Group, Options};
 use super::shard::Shard;
 use super::terminal;
@@ -43,9 +44,8 @@ pub struct ScenarioArgs {
     /// Boot from the images instead of going on from a restore point; one booted cluster serves all scenarios
     #[arg(long)]
     cold: bool,
-    /// Processors of each mail node. Under emulation a second one costs the host twice the time for the same work
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16), conflicts_with = "fake")]
-    processors: u32,
+    #[command(flatten)]
+    machines: MachineArgs,
     /// How many scenarios play side by side, each on its own copy of the cluster [default: by processors and memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with = "cold")]
     jobs: Option<u16>,
@@ -65,7 +65,7 @@ pub struct ScenarioArgs {
     #[arg(long, conflicts_with = "fake")]
     keep: bool,
     /// Play on the simulation: for writing scenarios. It says nothing about real machines
-    #[arg(long)]
+    #[arg(long, conflicts_with = "processors")]
     fake: bool,
 }
 
@@ -114,11 +114,13 @@ pub fn run(args: &ScenarioArgs) -> Result<Exit, Unusable> {
             .clone()
             .unwrap_or_else(|| Path::new("report").join(format!("{time}-{title}"))),
         cold: args.cold,
-        processors: args.processors,
+        processors: args.machines.processors,
         keep: args.keep,
         begin_until: args.begin_within.map(|Span(within)| Instant::now() + within),
         end_until: args.end_within.map(|Span(within)| Instant::now() + within),
-        jobs: args.jobs.map_or_else(jobs::by_host, usize::from),
+        jobs: args
+            .jobs
+            .map_or_else(|| jobs::by_host(args.machines.processors), usize::from),
         mark: format!("r{seconds:x}"),
     };
     terminal::opening(&groups, &options);
@@ -238,7 +240,7 @@ mod tests {
             seed: None,
             rounds: None,
             cold: false,
-            processors: 1,
+            machines: MachineArgs { processors: 1 },
             report: None,
             keep: false,
             jobs: None,

@@ -9,6 +9,7 @@ use tokio::net::UnixListener;
 use super::exit::Exit;
 use super::interrupt::until_interrupted;
 use super::library::{self, Unusable};
+use super::machines::MachineArgs;
 use super::session;
 use crate::fleet::qemu::{QemuFleet, RunDir};
 use crate::fleet::{Begin, Fleet, LaunchRequest, launch_machines};
@@ -29,9 +30,8 @@ pub struct UpArgs {
     /// Boot from the images instead of going on from a restore point
     #[arg(long)]
     cold: bool,
-    /// Processors of each mail node. Under emulation a second one costs the host twice the time for the same work
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    processors: u32,
+    #[command(flatten)]
+    machines: MachineArgs,
     /// Folder for consoles and journals, should it not come up [default: report/NAME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub fn run(args: &UpArgs) -> Result<Exit, Unusable> {
             .clone()
             .unwrap_or_else(|| PathBuf::from("report").join(&args.name)),
         begin: Begin::cold(args.cold),
-        processors: args.processors,
+        processors: args.machines.processors,
         warm_up: true,
         fake: false,
         defect: None,
